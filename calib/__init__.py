@@ -1,0 +1,1 @@
+"""Post-training quantisation: choose images, measure ranges, write Q/DQ, judge the drift."""

@@ -1,0 +1,1 @@
+"""Build engines and run cameras: the part that stands on the pole."""

@@ -1,0 +1,1 @@
+"""Where sightings go: one file per destination."""

@@ -1,0 +1,36 @@
+"""What happens when the user gave something that cannot be used: one clear line, exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BAD_INPUT_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+
+class BadInput(ValueError):
+    """The message is one line for a person: what was expected, what came, what to do."""
+
+
+def run_script(name: str, body: Callable[[], int | None]) -> int:
+    """Run a script's body and turn BadInput into one line on stderr and exit code 2.
+
+    Logging is configured here, once a process, so that imported modules never do it.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        return body() or 0
+    except BadInput as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"{name}: {line}\n")
+        return BAD_INPUT_EXIT
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted\n")
+        return INTERRUPTED_EXIT

@@ -1,0 +1,146 @@
+"""The contract of an engine folder: all that a device must know of a model, as JSON.
+
+A folder holds `manifest.json` and the files it names. Every file's SHA-256 stands in the manifest and is checked
+before a byte of the file is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from engines.atomic import write_text
+from engines.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Modality = Literal["visible", "infrared"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Form = Literal["onnx", "torch", "tensorrt", "tensorrt-rtx"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """One file that embeds one modality: `form` says which runtimes read it."""
+
+    file: str
+    sha256: str
+    modality: Modality
+    precision: Precision
+    form: Form
+    target: str = ""  # for plans: what the file was built for, such as "tensorrt-rtx 1.7.1 sm86"
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.modality, MODALITIES),
+            (self.precision, PRECISIONS),
+            (self.form, FORMS),
+        ):
+            if value not in allowed:
+                raise BadInput(f"manifest: expected one of {', '.join(allowed)}, got {value!r}")
+        if "/" in self.file or "\\" in self.file or self.file in {"", ".", ".."}:
+            raise BadInput(f"manifest: expected a file name inside the engine folder, got {self.file!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a model is, what it takes and gives, and how it came to be.
+
+    Input: uint8 RGB, (B, height_px, width_px, 3), resized by engines.preprocess. Output: float32 (B, embedding_dim),
+    unit length, so that a dot product is the cosine.
+    """
+
+    method: str
+    height_px: int
+    width_px: int
+    embedding_dim: int
+    graphs: tuple[Graph, ...]
+    recipe: dict[str, Any] = field(default_factory=dict[str, Any])
+    dataset: dict[str, Any] = field(default_factory=dict[str, Any])
+    metrics: dict[str, Any] = field(default_factory=dict[str, Any])
+    calibration: dict[str, Any] = field(default_factory=dict[str, Any])
+    parity: dict[str, Any] = field(default_factory=dict[str, Any])
+    matching: dict[str, Any] = field(default_factory=dict[str, Any])  # threshold (cosine) and its false_match_rate
+    tools: dict[str, str] = field(default_factory=dict[str, str])
+    git_revision: str = "unknown"
+    created: str = ""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise BadInput(
+                f"manifest: expected format {FORMAT}, got {self.format!r}; rebuild with deploy/build_engine.py"
+            )
+        for name in ("height_px", "width_px", "embedding_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise BadInput(f"manifest: expected a positive integer for {name}, got {value!r}")
+        if not self.graphs:
+            raise BadInput("manifest: expected at least one graph, got none; rebuild with deploy/build_engine.py")
+
+    def find(self, modality: Modality, precision: Precision, form: Form) -> Graph | None:
+        """Return the graph for these three, or None."""
+        for graph in self.graphs:
+            if (graph.modality, graph.precision, graph.form) == (modality, precision, form):
+                return graph
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write manifest.json into folder, atomically."""
+        write_text(folder / MANIFEST_NAME, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check folder's manifest; every defect is one line that names the field."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise BadInput(
+            f"expected an engine folder with {MANIFEST_NAME}, got {folder}; build one with deploy/build_engine.py"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path}: expected a JSON object, got {error}; rebuild the engine") from error
+    if not isinstance(raw, dict):
+        raise BadInput(f"{path}: expected a JSON object, got {type(raw).__name__}; rebuild the engine")
+    graphs_raw = raw.pop("graphs", None)
+    if not isinstance(graphs_raw, list):
+        raise BadInput(f"{path}: expected a list for 'graphs', got {type(graphs_raw).__name__}")
+    try:
+        graphs = tuple(Graph(**graph) for graph in graphs_raw)
+        return Manifest(graphs=graphs, **raw)
+    except TypeError as error:
+        raise BadInput(f"{path}: a field is missing or unknown ({error}); rebuild the engine") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text, reading it in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def verified_path(folder: Path, graph: Graph) -> Path:
+    """Return the path of graph's file after its SHA-256 was compared with the manifest's."""
+    path = folder / graph.file
+    if not path.is_file():
+        raise BadInput(f"{folder}: the manifest names {graph.file}, which is missing; rebuild the engine")
+    found = sha256_of(path)
+    if found != graph.sha256:
+        raise BadInput(
+            f"{path}: SHA-256 is {found[:12]}..., the manifest says {graph.sha256[:12]}...; the file was changed or "
+            "damaged: copy the folder again or rebuild it with deploy/build_engine.py"
+        )
+    return path

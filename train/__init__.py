@@ -1,0 +1,1 @@
+"""Train and evaluate visible-infrared re-identification methods, and export them."""

@@ -1,0 +1,127 @@
+"""SYSU-MM01 as it is distributed, and every tree in the same layout.
+
+    cam1/0001/0001.jpg ... cam6/0533/0020.jpg        exp/{train,val,test}_id.txt        exp/rand_perm_cam.mat
+
+Cameras 1, 2, 4, 5 are visible, 3 and 6 infrared. Torch-free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from engines.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from engines.manifest import Modality
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+CAMERAS = (1, 2, 3, 4, 5, 6)
+INFRARED_CAMERAS = (3, 6)
+VISIBLE_CAMERAS = (1, 2, 4, 5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One image file and its labels."""
+
+    path: Path
+    identity: int
+    camera: int
+
+    @property
+    def modality(self) -> Modality:
+        return "infrared" if self.camera in INFRARED_CAMERAS else "visible"
+
+
+@dataclass(frozen=True)
+class SysuDataset:
+    """A tree that was checked: camera folders and split files are there."""
+
+    folder: Path
+    identities: dict[Split, tuple[int, ...]]
+
+    def images(self, identities: Iterable[int], cameras: Sequence[int] = CAMERAS) -> list[ImageRecord]:
+        """List the images camera by camera, identity ascending, file name ascending."""
+        wanted = sorted(set(identities))
+        return [record for camera in cameras for identity in wanted for record in self._files(camera, identity)]
+
+    def split(self, *splits: Split, cameras: Sequence[int] = CAMERAS) -> list[ImageRecord]:
+        """List the images of the named splits in the order of `images`."""
+        return self.images((identity for split in splits for identity in self.identities[split]), cameras)
+
+    @cached_property
+    def permutations(self) -> dict[tuple[int, int], NDArray[np.int64]]:
+        """Map (camera, identity) to the 10 x n_images permutation of 1..n_images that draws the gallery."""
+        return read_permutations(self.folder / "exp" / "rand_perm_cam.mat")
+
+    def _files(self, camera: int, identity: int) -> list[ImageRecord]:
+        folder = self.folder / f"cam{camera}" / f"{identity:04d}"
+        if not folder.is_dir():
+            return []  # not every identity was seen by every camera
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".jpg" and path.stem.isdigit())
+        return [ImageRecord(path=path, identity=identity, camera=camera) for path in paths]
+
+
+def open_sysu(folder: Path) -> SysuDataset:
+    """Check a tree and read its identity lists; what is missing is named."""
+    if not folder.is_dir():
+        raise BadInput(f"expected the SYSU-MM01 folder, got {folder}, which does not exist; name it with --data")
+    missing = [f"cam{camera}" for camera in CAMERAS if not (folder / f"cam{camera}").is_dir()]
+    missing += [f"exp/{split}_id.txt" for split in SPLITS if not (folder / "exp" / f"{split}_id.txt").is_file()]
+    if missing:
+        raise BadInput(f"{folder}: expected the layout of SYSU-MM01, missing: {', '.join(missing)}; see README, Data")
+    identities: dict[Split, tuple[int, ...]] = {
+        split: read_identities(folder / "exp" / f"{split}_id.txt") for split in SPLITS
+    }
+    for left, right in (("train", "test"), ("val", "test"), ("train", "val")):
+        both = set(identities[left]) & set(identities[right])
+        if both:
+            raise BadInput(f"{folder}: identity {min(both)} stands in both {left}_id.txt and {right}_id.txt")
+    return SysuDataset(folder=folder, identities=identities)
+
+
+def read_identities(path: Path) -> tuple[int, ...]:
+    """Read an identity list: one line, integers separated by commas."""
+    text = path.read_text(encoding="utf-8").strip()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInput(f"{path}: expected one line of integers separated by commas, got {text[:40]!r}") from error
+
+
+def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """Read rand_perm_cam.mat: cell (6, 1) of cells (identities, 1) of uint8 (10, n_images)."""
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise BadInput(f"expected the official gallery draw {path}, which is missing; see README, Data")
+    try:
+        cameras = loadmat(str(path))["rand_perm_cam"]
+        return {
+            (camera + 1, identity + 1): np.asarray(rows, np.int64)
+            for camera in range(cameras.shape[0])
+            for identity, (rows,) in enumerate(cameras[camera, 0])
+            if rows.size
+        }
+    except (KeyError, ValueError, TypeError, OSError, IndexError, NotImplementedError) as error:
+        raise BadInput(f"{path}: expected rand_perm_cam.mat of SYSU-MM01, got an unreadable file ({error})") from error
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode an image to RGB uint8 (H, W, 3); a damaged file is refused by name."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise BadInput(f"{path}: expected a JPEG image, got a damaged file ({error}); restore or remove it") from error

@@ -1,0 +1,50 @@
+"""What a trainable method is: a network that embeds, and the losses that train it.
+
+Shapes: B batch, C channel, H height, W width, D embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from engines.manifest import Modality
+    from train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One training step's images, of both modalities, in the order of the sampler."""
+
+    image_BCHW: Tensor  # float32, normalised with the ImageNet mean and deviation
+    identity_B: Tensor  # int64, 0 .. identity_count - 1
+    infrared_B: Tensor  # bool
+    camera_B: Tensor  # int64, 1-based as in SYSU-MM01
+
+
+class Method(nn.Module):
+    """Base of every method; a method file subclasses it and is listed in train.methods.METHODS."""
+
+    name: ClassVar[str]
+    default_recipe: ClassVar[Recipe]
+
+    def __init__(self, recipe: Recipe, identity_count: int) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.identity_count = identity_count
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length D of the embedding."""
+        raise NotImplementedError
+
+    def embed(self, image_BCHW: Tensor, modality: Modality) -> Tensor:
+        """Embed normalised images of one modality; not yet of unit length. This is what ships."""
+        raise NotImplementedError
+
+    def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Return the named loss terms; their sum is minimised. Epochs count from 0."""
+        raise NotImplementedError

@@ -1,0 +1,29 @@
+"""The methods that can be trained: one file each, listed once here.
+
+A method file holds a `Method` (train.method.Method) and its recipe; `load` imports only the one asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from engines.errors import BadInput
+
+if TYPE_CHECKING:
+    from train.method import Method
+
+METHODS = {
+    "baseline": "train.methods.baseline",
+    "mcja": "train.methods.mcja",
+}
+
+
+def load(name: str) -> type[Method]:
+    """Return the `Method` class called name; an unknown name lists the known ones."""
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise BadInput(f"expected a method out of {', '.join(METHODS)}, got {name!r}{hint}")
+    return importlib.import_module(METHODS[name]).Method
