@@ -30,6 +30,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     default_recipe: ClassVar[Recipe]
+    single_stream: ClassVar[bool] = True  # False: visible and infrared embed through different weights
 
     def __init__(self, recipe: Recipe, identity_count: int) -> None:
         super().__init__()

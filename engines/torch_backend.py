@@ -1,0 +1,38 @@
+"""The exported PyTorch program: the reference that every other runtime is measured against.
+
+Shapes: B batch, H height, W width, C channel, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class TorchRun:
+    """One program, in FP32 on the CPU."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)  # PyTorch knows no smaller scope than the process
+        self._module = torch.export.load(path).module()
+
+    def __call__(self, image_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # PyTorch warns on read-only memory, such as a Pillow image's; it does not write here, but a copy is cheap.
+        image = torch.from_numpy(image_BHWC if image_BHWC.flags.writeable else image_BHWC.copy())
+        with torch.inference_mode():
+            return np.asarray(self._module(image).numpy(), np.float32)
+
+    def close(self) -> None:
+        del self._module
+
+
+def load(path: Path, *, threads: int | None) -> TorchRun:
+    return TorchRun(path, threads)

@@ -1,0 +1,1 @@
+"""Numbers from elsewhere, and how to reproduce their inputs."""
