@@ -48,7 +48,8 @@ class PixelsToEmbedding(nn.Module):
         self.register_buffer("std_C11", torch.tensor(IMAGENET_STD).view(3, 1, 1))
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        image_BCHW = image_BHWC.permute(0, 3, 1, 2).float() / 255.0
+        # Cast before anything else: TensorRT takes uint8 as an input type and for nothing but a cast.
+        image_BCHW = image_BHWC.float().permute(0, 3, 1, 2) / 255.0
         normal_BCHW = (image_BCHW - self.mean_C11) / self.std_C11
         return normalize(self.method.embed(normal_BCHW, self.modality).float(), dim=1)
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from train.weights import load_weights
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engines.manifest import Modality
     from train.recipe import Recipe
 
@@ -36,6 +40,10 @@ class Method(nn.Module):
         super().__init__()
         self.recipe = recipe
         self.identity_count = identity_count
+
+    def load_backbone(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Load ImageNet weights in torchvision's names, strictly; source names them in errors."""
+        load_weights(self.get_submodule("backbone"), weights, source)
 
     @property
     def embedding_dim(self) -> int:

@@ -32,6 +32,7 @@ class Recipe:
     warmup_epochs: int = 0  # the learning rate rises linearly from a tenth over these
     augment: str = "plain"  # train.augment.AUGMENTATIONS
     sampler: str = "mixed"  # train.sampler.SAMPLERS
+    train_on: tuple[str, ...] = ("train", "val")  # splits; every published SYSU-MM01 row uses both
     seed: int = 8
     flip_probability: float = 0.5
     pad_px: int = 10

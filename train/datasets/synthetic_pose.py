@@ -90,6 +90,8 @@ def joints(body: Body, pose: Pose) -> Points:
         fore = _direction(back + pose.elbow, sign * (pose.spread * 0.4))
         points[f"wrist_{side}"] = points[f"elbow_{side}"] + 0.14 * fore
         points[f"hand_{side}"] = points[f"wrist_{side}"] + 0.055 * fore
+        points[f"below_{side}"] = points[f"hand_{side}"] - (0, 0.1, 0)  # where a bag hangs
+    points["knees"] = (points["knee_left"] + points["knee_right"]) / 2
     ground = min(points[f"{part}_{side}"][1] for part in ("heel", "toe") for side, _, _ in SIDES) - 0.018
     for point in points.values():
         point[1] -= ground

@@ -25,6 +25,8 @@ from train.losses import batch_hard_triplet
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engines.manifest import Modality
     from train.method import Batch
 
@@ -58,6 +60,11 @@ class Method(train.method.Method):
         self.bn_neck = bottleneck_norm(self.backbone.channels)
         self.classifier = nn.Linear(self.backbone.channels, identity_count, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def load_backbone(self, weights: Mapping[str, Tensor], source: str) -> None:
+        super().load_backbone(weights, source)
+        self.infrared_conv1.load_state_dict(self.backbone.conv1.state_dict())
+        self.infrared_bn1.load_state_dict(self.backbone.bn1.state_dict())
 
     @property
     def embedding_dim(self) -> int:

@@ -1,0 +1,41 @@
+# Everything is set up from nothing: each target makes .venv first. PYTHON names another interpreter (3.10 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The TensorRT-RTX wheels exist for x86-64; they build plans without a GPU.
+EXTRAS := train,dev$(if $(filter x86_64,$(shell uname -m)),$(comma)tensorrt-rtx)
+comma := ,
+READY := $(VENV)/.ready
+
+# Two cores, several thread pools: a pool that spins while it waits starves the others.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test test-slow check bench clean
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $(READY)
+
+demo: $(READY)  ## train, export, calibrate, build, parity, two camera streams; see demo/report.html
+	@$(BIN)/python deploy/run_demo.py
+
+test: $(READY)  ## what CI runs
+	@$(BIN)/python -m pytest -q -m "not slow and not gpu and not trt"
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -q -m slow
+
+check: $(READY)  ## format, lint, types, layers, fast tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -m "not slow and not gpu and not trt" -x
+
+bench: $(READY)  ## every benchmark: a table, then one JSON line each
+	@$(BIN)/python tests/benchmarks/run_benchmarks.py
+
+clean:
+	rm -rf $(VENV) demo runs engines/built

@@ -1,0 +1,149 @@
+"""What a run reports, one JSON object a line.
+
+| event    | when | what |
+|---|---|---|
+| run      | first line | when it started (UTC), engine, method, threshold (null: no identities) and its false-match rate |
+| sighting | per track, at the evidence cadence | where the track is and who it is held to be at that moment |
+| revision | a live track changes its identity | before and after |
+| merge    | two identities turn out to be one person | the absorbed one's past belongs to the kept one from now on |
+| track    | a track has ended | its final identity, span, crops, best match and rejected crops by reason |
+| box      | every tracked box, with --every-box | for scoring against a truth |
+| end      | last line | totals of the run |
+
+`time_s` counts from the start of the run (recordings: frame / fps). `box_px` is [left, top, width, height]. A reader
+who wants final identities takes the `track` lines and follows the `merge` lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from engines.manifest import Modality
+
+Box = tuple[float, float, float, float]
+
+
+class TrackKey(NamedTuple):
+    """A track of a run: its camera and its number there."""
+
+    camera: str
+    track: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart:
+    event: ClassVar[str] = "run"
+    started: str
+    engine: str
+    method: str
+    threshold: float | None
+    false_match_rate: float | None
+    embed_every: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    event: ClassVar[str] = "sighting"
+    time_s: float
+    frame: int
+    camera: str
+    modality: Modality
+    track: int
+    identity: int | None
+    box_px: Box
+    similarity: float | None
+    matched_track: TrackKey | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    event: ClassVar[str] = "revision"
+    time_s: float
+    track: TrackKey
+    before: int | None
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    event: ClassVar[str] = "merge"
+    time_s: float
+    kept: int
+    absorbed: int
+    similarity: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackEnd:
+    event: ClassVar[str] = "track"
+    camera: str
+    modality: Modality
+    track: int
+    identity: int | None
+    first_s: float
+    last_s: float
+    first_frame: int
+    last_frame: int
+    crops: int
+    similarity: float | None
+    matched_track: TrackKey | None
+    rejects: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedFrame:
+    event: ClassVar[str] = "box"
+    frame: int
+    camera: str
+    track: int
+    box_px: Box
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnd:
+    event: ClassVar[str] = "end"
+    reason: str
+    seconds: float
+    moments: int
+    frames: dict[str, int]
+    dropped: dict[str, int]
+    stalls: dict[str, int]
+    tracks: dict[str, int]
+    identities: int
+    matched_identities: int  # seen in both modalities
+    rejects: dict[str, int]
+    embed_failures: int
+    lost_records: int
+    stage_ms: dict[str, float]  # per moment
+
+
+Record = RunStart | Sighting | Revision | Merge | TrackEnd | TrackedFrame | RunEnd
+
+
+class Sink(Protocol):
+    """Takes the records of a run. It never raises: a full disk does not stop tracking."""
+
+    def write(self, record: Record) -> None: ...
+
+
+def to_json(record: Record) -> str:
+    """Return a record as one line of JSON, the event first; times to the millisecond, the rest to four decimals."""
+    fields = {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    return json.dumps({"event": record.event, **fields}, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TrackKey):
+        return value._asdict()
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,149 @@
+"""Training images: decoded, resized once, changed for each draw, and put together into batches.
+
+The randomness of a draw comes from (seed, epoch, position in the epoch), so batches are the same after a resume and with
+any number of workers.
+
+Shapes: B batch, C channel, H height, W width.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from engines.errors import BadInput
+from engines.preprocess import resize_crop
+from train.augment import Augmented, augment
+from train.datasets.sysu import read_image
+from train.export import IMAGENET_MEAN, IMAGENET_STD
+from train.method import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from train.datasets.sysu import ImageRecord
+    from train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+CACHE_LIMIT_BYTES = 2 << 30  # below this the resized images stay in memory and no worker processes are started
+
+
+class Draw(NamedTuple):
+    """One place of a batch: which image, and the seed of its augmentation."""
+
+    index: int
+    seed: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A drawn image; damaged names the file that it stands in for."""
+
+    record: ImageRecord
+    augmented: Augmented
+    damaged: str | None
+
+
+class TrainingImages(Dataset[Sample]):
+    """Map a Draw to a Sample. A damaged file is replaced by another image of its identity and modality."""
+
+    def __init__(self, records: Sequence[ImageRecord], recipe: Recipe) -> None:
+        self.records = records
+        self.recipe = recipe
+        size = len(records) * recipe.height_px * recipe.width_px * 3
+        self.cache: dict[int, NDArray[np.uint8]] | None = {} if size <= CACHE_LIMIT_BYTES else None
+        self.damaged: set[int] = set()
+        self.siblings: dict[tuple[int, str], list[int]] = {}
+        for index, record in enumerate(records):
+            self.siblings.setdefault((record.identity, record.modality), []).append(index)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        image_HWC, index = self._readable(draw.index)
+        record = self.records[index]
+        augmented = augment(image_HWC, record.modality, self.recipe, np.random.default_rng(draw.seed))
+        return Sample(record, augmented, str(self.records[draw.index].path) if index != draw.index else None)
+
+    def _readable(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        record = self.records[index]
+        group = self.siblings[record.identity, record.modality]
+        start = group.index(index)
+        for candidate in group[start:] + group[:start]:
+            if candidate not in self.damaged:
+                try:
+                    return self._pixels(candidate), candidate
+                except BadInput:
+                    self.damaged.add(candidate)
+        raise BadInput(f"identity {record.identity}: every {record.modality} image is damaged, first {record.path}")
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        image_HWC = resize_crop(read_image(self.records[index].path), self.recipe.height_px, self.recipe.width_px)
+        if self.cache is not None:
+            self.cache[index] = image_HWC
+        return image_HWC
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Put samples together: normalise, then set the erased rectangles to 0, which is the mean."""
+
+    label_of: dict[int, int]  # identity number -> 0 .. identities - 1
+
+    def __call__(self, samples: list[Sample]) -> tuple[Batch, list[str]]:
+        image_BHWC = torch.from_numpy(np.stack([sample.augmented.image_HWC for sample in samples]))
+        image_BCHW = image_BHWC.permute(0, 3, 1, 2).float().div_(255.0)
+        mean_C11, std_C11 = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        image_BCHW = image_BCHW.sub_(mean_C11).div_(std_C11)
+        for image_CHW, sample in zip(image_BCHW, samples, strict=True):
+            if sample.augmented.erase is not None:
+                top, left, height, width = sample.augmented.erase
+                image_CHW[:, top : top + height, left : left + width] = 0.0
+        records = [sample.record for sample in samples]
+        batch = Batch(
+            image_BCHW=image_BCHW.contiguous(),
+            identity_B=torch.tensor([self.label_of[record.identity] for record in records]),
+            infrared_B=torch.tensor([record.modality == "infrared" for record in records]),
+            camera_B=torch.tensor([record.camera for record in records]),
+        )
+        return batch, [sample.damaged for sample in samples if sample.damaged is not None]
+
+
+class SeededBatches:
+    """Turn an epoch's batches of indices into draws; what a DataLoader takes as its batch_sampler."""
+
+    def __init__(self, batches: Sequence[Sequence[int]], seed: int, epoch: int) -> None:
+        self.batches, self.seed, self.epoch = batches, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        position = 0
+        for batch in self.batches:
+            draws = [Draw(index, (self.seed, self.epoch, position + place)) for place, index in enumerate(batch)]
+            position += len(batch)
+            yield draws
+
+
+def epoch_loader(
+    images: TrainingImages, collate: Collate, batches: Sequence[Sequence[int]], epoch: int, workers: int
+) -> DataLoader[tuple[Batch, list[str]]]:
+    """Load one epoch; with a memory cache the images are drawn in this process."""
+    return DataLoader(
+        images,
+        batch_sampler=SeededBatches(batches, images.recipe.seed, epoch),  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=0 if images.cache is not None else workers,
+    )
