@@ -1,6 +1,6 @@
-"""Who in one camera is who in the other: a one-to-one choice from similarities.
+"""One-to-one choices: boxes to tracks, tracks of one camera to tracks of the other.
 
-Shapes: V visible tracks, I infrared tracks.
+Shapes: R rows, C columns, V visible tracks, I infrared tracks.
 """
 
 from __future__ import annotations
@@ -8,10 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+# SciPy ships no types; what leaves this file is typed.
+from scipy.optimize import linear_sum_assignment  # pyright: ignore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def assign(gain_RC: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+    """Return the pairs (row, column) of the greatest summed gain; those that gain nothing are left out."""
+    if not gain_RC.size:
+        return []
+    solution: Any = linear_sum_assignment(gain_RC, maximize=True)
+    rows: list[int] = solution[0].tolist()
+    columns: list[int] = solution[1].tolist()
+    return [(row, column) for row, column in zip(rows, columns, strict=True) if gain_RC[row, column] > 0]
 
 
 def pair_tracks(similarity_VI: NDArray[np.float32], threshold: float) -> list[tuple[int, int]]:
@@ -23,13 +35,11 @@ def pair_tracks(similarity_VI: NDArray[np.float32], threshold: float) -> list[tu
     if not similarity_VI.size:
         return []
     allowed_VI = similarity_VI >= threshold
-    best_V, best_I = similarity_VI.argmax(1).tolist(), similarity_VI.argmax(0).tolist()
+    best_V: list[int] = similarity_VI.argmax(1).tolist()
+    best_I: list[int] = similarity_VI.argmax(0).tolist()
     pairs = [(v, i) for v, i in enumerate(best_V) if best_I[i] == v and allowed_VI[v, i]]
-    used_V, used_I = {v for v, _ in pairs}, {i for _, i in pairs}
-    left_V = [v for v in range(similarity_VI.shape[0]) if v not in used_V]
-    left_I = [i for i in range(similarity_VI.shape[1]) if i not in used_I]
     # The offset makes every allowed pair worth more than none, whatever the sign of the threshold.
-    gain_VI: Any = np.where(allowed_VI, similarity_VI + 2.0, 0.0)[np.ix_(left_V, left_I)]
-    rows, columns = linear_sum_assignment(gain_VI, maximize=True)
-    pairs += [(left_V[r], left_I[c]) for r, c in zip(rows, columns, strict=True) if gain_VI[r, c] > 0]
-    return sorted(pairs)
+    gain_VI = np.where(allowed_VI, similarity_VI + 2.0, 0.0)
+    for v, i in pairs:
+        gain_VI[v, :] = gain_VI[:, i] = 0.0
+    return sorted(pairs + assign(gain_VI))

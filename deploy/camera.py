@@ -35,7 +35,7 @@ STOP_TIMEOUT_S = 2.0  # a driver that hangs in a read may not hold up the end of
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One picture. `index` counts what the camera took, dropped frames included; `time_s` counts from the run's start."""
+    """One picture. `index` counts what the camera took, dropped frames included; `time_s` starts with the run."""
 
     image_HWC: NDArray[np.uint8]  # RGB
     time_s: float
@@ -107,8 +107,8 @@ class Camera:
         self._stopping = True
         if not answered:
             self.failure = (
-                f"{self.name} camera: expected a picture within {self._open_timeout_s:g} s, got none; check its cable and "
-                "that no other program holds it"
+                f"{self.name} camera: expected a picture within {self._open_timeout_s:g} s, got none; check "
+                "its cable and that no other program holds it"
             )
         raise BadInput(self.failure or f"{self.name} camera: expected pictures, got an empty stream")
 

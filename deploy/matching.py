@@ -180,7 +180,7 @@ class Matcher:
         return changes
 
     def _choose(self, group: list[_Live], taken: set[int]) -> int:
-        """Return the identity of a group: one that it holds and that has a past, one met before, one held, or a new one."""
+        """Return a group's identity: one that it holds and that has a past, one met before, one held, or a new one."""
         held = [identity for identity in sorted(_held(group)) if self._possible(group, identity, taken)]
         settled = [identity for identity in held if self._gallery.tracklets(identity)]
         if settled:

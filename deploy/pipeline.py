@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.display import Display, Status
-from deploy.matching import Decision
 from deploy.sightings import Merge, RunEnd, Sighting, TrackedFrame, TrackEnd, TrackKey
 from engines.preprocess import batch_crops
 

@@ -2,7 +2,7 @@
 
 | event    | when | what |
 |---|---|---|
-| run      | first line | when it started (UTC), engine, method, threshold (null: no identities) and its false-match rate |
+| run      | first line | start (UTC), engine, method, threshold (null: no identities) and its false-match rate |
 | sighting | per track, at the evidence cadence | where the track is and who it is held to be at that moment |
 | revision | a live track changes its identity | before and after |
 | merge    | two identities turn out to be one person | the absorbed one's past belongs to the kept one from now on |

@@ -12,11 +12,11 @@ Shapes: N detections, T tracks, 4 box (left, top, width, height) in pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from deploy.assignment import assign
 from deploy.detector import overlap
 from deploy.motion_filter import Motion, correct, predict, start
 
@@ -173,14 +173,13 @@ class Tracker:
 
 def _assign(tracks: Sequence[_Track], box_N4: Float, least_overlap: float) -> list[tuple[int, int]]:
     """Match tracks to boxes one to one with the greatest summed overlap; pairs below least_overlap are no matches."""
-    if not tracks or not len(box_N4):
-        return []
     iou_TN = overlap(_boxes(tracks), box_N4)
     # Too little overlap counts as none: else a pair that is refused anyway could push a good one aside.
-    gain_TN: Any = np.where(iou_TN >= least_overlap, iou_TN, 0.0)
-    rows, columns = linear_sum_assignment(gain_TN, maximize=True)
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if gain_TN[r, c] > 0]
+    return assign(np.where(iou_TN >= least_overlap, iou_TN, np.float32(0)))
 
 
 def _boxes(tracks: Sequence[_Track]) -> Float:
-    return np.array([track.motion.box_4 for track in tracks], np.float32).reshape(-1, 4)
+    box_T4 = np.empty((len(tracks), 4), np.float32)
+    for row, track in enumerate(tracks):
+        box_T4[row] = track.motion.box_4
+    return box_T4

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, cast
 
 from engines.errors import BadInput
 from engines.loaded import LoadedModel
 from engines.manifest import MODALITIES, PRECISIONS, load_manifest, verified_path
+from engines.tensorrt_sdk import sdk_installed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from engines.backend import Backend
     from engines.loaded import Run
-    from engines.manifest import Form, Manifest, Modality, Precision
+    from engines.manifest import Form, Graph, Manifest, Modality, Precision
 
-BackendName = Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx"]
-BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-# Where it is loaded, what it reads, and what must be installed.
-_RUNTIMES: dict[str, tuple[str, Form, tuple[str, ...]]] = {
-    "openvino": ("engines.openvino_backend", "onnx", ("openvino",)),
-    "onnxruntime": ("engines.onnxruntime_backend", "onnx", ("onnxruntime",)),
-    "torch": ("engines.torch_backend", "torch", ("torch",)),
-    "tensorrt": ("engines.tensorrt_backend", "tensorrt", ("tensorrt", "pycuda")),
-    "tensorrt-rtx": ("engines.tensorrt_backend", "tensorrt-rtx", ("tensorrt_rtx", "pycuda")),
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where a runtime's loader is, what it reads, and which packages it needs."""
+
+    module: str
+    form: Form
+    needs: tuple[str, ...]
+    loader: str = "load"
+
+    def missing(self) -> list[str]:
+        return [name for name in self.needs if not _installed(name)]
+
+
+# "auto" takes the first that is installed and has a graph: fastest first (tests/benchmarks/bench_engines.py). PyTorch is
+# the reference and is never chosen.
+RUNTIMES: dict[str, Runtime] = {
+    "tensorrt": Runtime(
+        module="engines.tensorrt_backend", form="tensorrt", needs=("tensorrt", "pycuda"), loader="load_tensorrt"
+    ),
+    "tensorrt-rtx": Runtime(
+        module="engines.tensorrt_backend",
+        form="tensorrt-rtx",
+        needs=("tensorrt-rtx", "pycuda"),
+        loader="load_tensorrt_rtx",
+    ),
+    "openvino": Runtime(module="engines.openvino_backend", form="onnx", needs=("openvino",)),
+    "onnxruntime": Runtime(module="engines.onnxruntime_backend", form="onnx", needs=("onnxruntime",)),
+    "torch": Runtime(module="engines.torch_backend", form="torch", needs=("torch",)),
 }
-_AUTO = ("tensorrt", "tensorrt-rtx", "openvino", "onnxruntime")  # fastest first, measured: engines/benchmark.py
+BACKENDS = ("auto", *RUNTIMES)
 _FASTEST_FIRST: tuple[Precision, ...] = ("int8", "fp16", "fp32")
 
 
@@ -45,94 +68,84 @@ def open_engine(
         raise BadInput(f"expected a precision out of {', '.join(PRECISIONS)}, got {precision!r}")
     if threads is not None and threads < 1:
         raise BadInput(f"expected at least one thread, got {threads}")
-    chosen = _choose(manifest) if backend == "auto" else backend
-    module, form, needed = _RUNTIMES[chosen]
-    missing = [name for name in needed if not _installed(name)]
-    if missing:
+    wanted = (cast("Precision", precision),) if precision else _FASTEST_FIRST
+    name = _choose(folder, manifest, wanted) if backend == "auto" else backend
+    runtime = RUNTIMES[name]
+    if runtime.missing():
         raise BadInput(
-            f"backend {chosen!r} needs {' and '.join(missing)}, which is not installed; installed backends: "
+            f"backend {name!r} needs {' and '.join(runtime.missing())}, which is not installed; installed backends: "
             f"{', '.join(_installed_backends()) or 'none'}"
         )
-    found = precision or next((name for name in _FASTEST_FIRST if _complete(manifest, name, form)), None)
-    if found is None or not _complete(manifest, found, form):
-        raise BadInput(
-            f"{folder}: expected graphs for {chosen} {precision or 'in any precision'}, got {_listing(manifest)}; "
-            "choose one of these or build the missing one with deploy/build_engine.py"
-        )
-    return LoadedModel(f"{chosen} {found}", manifest, _load(folder, manifest, module, found, form, threads))
+    for candidate in wanted:
+        graphs = _graphs(manifest, candidate, runtime.form)
+        if graphs is not None:
+            return LoadedModel(f"{name} {candidate}", manifest, _load(folder, graphs, name, threads))
+    raise BadInput(
+        f"{folder}: expected {precision or 'any'} graphs for {name}, got {_listing(manifest)}; choose one of these or "
+        "build the missing one with deploy/build_engine.py"
+    )
 
 
-def _load(
-    folder: Path, manifest: Manifest, module: str, precision: str, form: Form, threads: int | None
-) -> dict[Modality, Run]:
-    runtime = importlib.import_module(module)
-    loaded: dict[str, Run] = {}  # by file: a single-stream method lists one file for both modalities
-    runs: dict[Modality, Run] = {}
+def _choose(folder: Path, manifest: Manifest, wanted: tuple[Precision, ...]) -> str:
+    usable = [
+        name
+        for name, runtime in RUNTIMES.items()
+        if name != "torch" and any(_graphs(manifest, precision, runtime.form) for precision in wanted)
+    ]
+    for name in usable:
+        runtime = RUNTIMES[name]
+        if runtime.missing():
+            continue
+        if runtime.form == "onnx" or importlib.import_module(runtime.module).fits(manifest, runtime.form):
+            return name
+    raise BadInput(
+        f"{folder}: expected a runtime for its graphs ({_listing(manifest)}), got installed backends: "
+        f"{', '.join(_installed_backends()) or 'none'}; install openvino, or name backend and precision"
+    )
+
+
+def _graphs(manifest: Manifest, precision: Precision, form: Form) -> dict[Modality, Graph] | None:
+    """Return a graph for each modality, or None where one is missing."""
+    found = {modality: manifest.find(modality, precision, form) for modality in MODALITIES}
+    complete = {modality: graph for modality, graph in found.items() if graph is not None}
+    return complete if len(complete) == len(MODALITIES) else None
+
+
+def _load(folder: Path, graphs: dict[Modality, Graph], name: str, threads: int | None) -> dict[Modality, Run]:
+    runtime = RUNTIMES[name]
+    load = cast("Callable[..., Run]", getattr(importlib.import_module(runtime.module), runtime.loader))
+    by_file: dict[str, Run] = {}  # a single-stream method lists one file for both modalities
     try:
-        for modality in MODALITIES:
-            graph = _find(manifest, modality, precision, form)
-            assert graph is not None  # _complete looked
-            if graph.file not in loaded:
-                path = verified_path(folder, graph)
-                try:
-                    loaded[graph.file] = runtime.load(path, threads=threads)
-                except BadInput:
-                    raise
-                except Exception as error:  # each runtime has its own error types; the file is as it was built
-                    raise BadInput(
-                        f"{path}: {module} cannot load it ({_first_line(error)}); rebuild it with the installed versions"
-                    ) from error
-            runs[modality] = loaded[graph.file]
+        for graph in graphs.values():
+            if graph.file in by_file:
+                continue
+            path = verified_path(folder, graph)
+            try:
+                by_file[graph.file] = load(path, threads=threads)
+            except BadInput:
+                raise
+            except Exception as error:  # each runtime has its own types; the file itself is as it was built
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                raise BadInput(
+                    f"{path}: {name} cannot load it ({reason}); rebuild it with the installed versions"
+                ) from error
+        return {modality: by_file[graph.file] for modality, graph in graphs.items()}
     except BaseException:
-        for run in loaded.values():
+        for run in by_file.values():
             run.close()
         raise
-    return runs
-
-
-def _choose(manifest: Manifest) -> str:
-    for name in _AUTO:
-        _, form, needed = _RUNTIMES[name]
-        if not all(_installed(distribution) for distribution in needed):
-            continue
-        if not any(graph.form == form for graph in manifest.graphs):
-            continue
-        if form in ("tensorrt", "tensorrt-rtx") and not importlib.import_module(_RUNTIMES[name][0]).fits(manifest, form):
-            continue
-        return name
-    raise BadInput(
-        f"expected a runtime for {_listing(manifest)}, got installed backends: "
-        f"{', '.join(_installed_backends()) or 'none'}; install openvino, or name a backend"
-    )
-
-
-def _find(manifest: Manifest, modality: Modality, precision: str, form: Form):  # noqa: ANN202
-    return next(
-        (
-            graph
-            for graph in manifest.graphs
-            if (graph.modality, graph.precision, graph.form) == (modality, precision, form)
-        ),
-        None,
-    )
-
-
-def _complete(manifest: Manifest, precision: str, form: Form) -> bool:
-    return all(_find(manifest, modality, precision, form) is not None for modality in MODALITIES)
 
 
 def _installed(name: str) -> bool:
+    if name == "tensorrt" or name == "tensorrt-rtx":
+        return sdk_installed(name)
     return find_spec(name) is not None
 
 
 def _installed_backends() -> list[str]:
-    return [name for name, (_, _, needed) in _RUNTIMES.items() if all(_installed(part) for part in needed)]
+    return [name for name, runtime in RUNTIMES.items() if not runtime.missing()]
 
 
 def _listing(manifest: Manifest) -> str:
     """Say what the folder holds, such as "onnx fp32, onnx int8"."""
     return ", ".join(sorted({f"{graph.form} {graph.precision}" for graph in manifest.graphs}))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

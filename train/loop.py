@@ -90,6 +90,7 @@ def train(
         raise BadInput(f"{folder}: holds a finished or interrupted run; add --resume to go on, or choose another --out")
     elif pretrained is not None:
         plain.load_backbone(read_weights(pretrained, "file of ImageNet weights"), str(pretrained))
+    plain.to(memory_format=torch.channels_last)  # 1.7 x on a CPU (resnet_small, 96 x 48), as fast or faster on a GPU
     method, optimizer = fabric.setup(plain, optimizer)
     method.mark_forward_method("losses")
     if earlier is not None:
@@ -179,6 +180,7 @@ def _train_epoch(
 
 def _to_device(batch: Batch, fabric: Any) -> Batch:
     fields = {name: fabric.to_device(value) for name, value in vars(batch).items()}
+    fields["image_BCHW"] = fields["image_BCHW"].contiguous(memory_format=torch.channels_last)
     return type(batch)(**fields)
 
 

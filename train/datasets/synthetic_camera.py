@@ -98,10 +98,15 @@ def _scene_radiance(seed: int, place: int, kind: PlaceKind, sensor: Sensor) -> R
 
 def look(surface_HW: NDArray[np.uint8], shade_HW: NDArray[np.uint8], palette_KC: Radiance, sensor: Sensor) -> Radiance:
     """Return what a sensor receives: reflected light, or for a thermal sensor the (squared) warmth, which has no shade."""
-    shade_HW1 = shade_HW[..., None] * np.float32(1 / 255)
+    shade_HW = shade_HW * np.float32(1 / 255)
     if sensor == "thermal":
-        return palette_KC[surface_HW] ** 2 * (0.82 + 0.18 * shade_HW1)
-    return palette_KC[surface_HW] * shade_HW1
+        shade_HW = shade_HW * np.float32(0.18) + np.float32(0.82)
+        palette_KC = palette_KC**2
+    table_KC = np.zeros((256, palette_KC.shape[1]), np.float32)
+    table_KC[: len(palette_KC)] = palette_KC
+    # A table per channel: NumPy's palette_KC[surface_HW] takes ten times as long.
+    channels = [cv2.LUT(surface_HW, table_KC[:, channel]) * shade_HW for channel in range(table_KC.shape[1])]
+    return np.stack(channels, 2)
 
 
 def develop(radiance_HWC: Radiance, camera: CameraStyle, gain: float) -> Radiance:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from train.datasets.synthetic_pose import Pose
     from train.datasets.synthetic_tailor import Solid
 
-SPRITE_COLUMNS = 48  # a torso of a person 256 px high is 66 px wide; finer is not seen after the reduction by two
+OUTSIDE = 255  # step across a part that lies beyond its outline
+STEPS = 256  # across a part: the sine of the angle from the camera's axis, -1 at 0 and 1 at 254
 
 
 class Light(NamedTuple):
@@ -68,9 +69,14 @@ def draw_figure(
         start = (place.feet_x + x1 * place.stature, place.feet_y + y1 * place.stature)
         end = (place.feet_x + x2 * place.stature, place.feet_y + y2 * place.stature)
         queue.append(((near1 + near2) / 2 + solid.nearer, number, start, end))
+    lit_S = _lit(light)
     for _, number, start, end in sorted(queue):
-        sprite_RC2 = _sprite(solids[number], pose.yaw, light, fold_seed=number)
-        _paste(canvas_HW2, sprite_RC2, solids[number], start, end, pose.yaw, place.stature)
+        solid = solids[number]
+        outline_R = _outline(solid, pose.yaw)
+        half_px = float(outline_R.max()) * place.stature
+        sprite_RC2 = _sprite(solid, outline_R, half_px, pose.yaw, lit_S)
+        sprite_RC2[..., 1] = cv2.multiply(sprite_RC2[..., 1], _creases(sprite_RC2.shape[:2], light.folds, number, pose.yaw), scale=1 / 255)
+        _paste(canvas_HW2, sprite_RC2, solid, start, end, half_px, place.stature)
     return Figure(np.ascontiguousarray(canvas_HW2[..., 0]), np.ascontiguousarray(canvas_HW2[..., 1]))
 
 
@@ -79,42 +85,65 @@ def _outline(solid: Solid, yaw: float) -> NDArray[np.float32]:
     return np.sqrt((solid.front_R * np.float32(cos(yaw))) ** 2 + (solid.side_R * np.float32(sin(yaw))) ** 2)
 
 
-_ACROSS_C = ((np.arange(SPRITE_COLUMNS, dtype=np.float32) + 0.5) * 2 / SPRITE_COLUMNS - 1)[None, :]
+_ANGLE_S = np.arcsin(np.clip(np.arange(STEPS) / 127.0 - 1, -1, 1)).astype(np.float32)
+_COLUMN_S = np.round(_ANGLE_S * (COLUMNS / (2 * pi))).astype(np.int32)
 
 
-def _sprite(solid: Solid, yaw: float, light: Light, fold_seed: int) -> NDArray[np.uint8]:
-    """Unroll the visible half of the part: surface and shade, (R, C, 2)."""
-    outline_R = _outline(solid, yaw)
-    across_RC = _ACROSS_C * (outline_R.max() / outline_R)[:, None]  # sine of the angle from the camera's axis
-    inside_RC = np.abs(across_RC) < 1
-    across_RC = np.clip(across_RC, -1, 1)
-    angle_RC = np.arcsin(across_RC)
-    column_RC = (angle_RC * np.float32(COLUMNS / (2 * pi)) + (FRONT + 2 * COLUMNS - yaw * COLUMNS / (2 * pi))).astype(np.int32)
-    rows = solid.texture_RC.shape[0]
-    flat_RC = (column_RC & (COLUMNS - 1)) + (np.arange(rows, dtype=np.int32) * COLUMNS)[:, None]
-    sprite_RC2 = np.empty((rows, SPRITE_COLUMNS, 2), np.uint8)
-    np.multiply(solid.texture_RC.ravel().take(flat_RC), inside_RC, out=sprite_RC2[..., 0])
-    lit_RC = np.maximum(np.cos(angle_RC - np.float32(light.azimuth)), 0) * np.float32(1 - light.ambient)
-    lit_RC += np.float32(light.ambient)
-    creases_RC = _creases()[fold_seed * 7 % 32 :][:rows, (fold_seed * 13 + int(yaw * 9)) % 64 :][:, :SPRITE_COLUMNS]
-    lit_RC *= 1 - np.float32(light.folds) * creases_RC
-    np.multiply(lit_RC, 255, out=lit_RC)
-    sprite_RC2[..., 1] = lit_RC.astype(np.uint8)
+def _lit(light: Light) -> NDArray[np.uint8]:
+    """Tabulate the light across a cylinder, 255 where it falls straight."""
+    direct_S = np.maximum(np.cos(_ANGLE_S - light.azimuth), 0) * (1 - light.ambient)
+    edge_S = 0.80 + 0.20 * np.cos(_ANGLE_S)  # less of the sky is seen there
+    return ((light.ambient * edge_S + direct_S) * 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=256)
+def _across(columns: int) -> NDArray[np.float32]:
+    return ((np.arange(columns, dtype=np.float32) + 0.5) * 2 / columns - 1)[None, :] * 127
+
+
+def _sprite(
+    solid: Solid, outline_R: NDArray[np.float32], half_px: float, yaw: float, lit_S: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Unroll the visible half of the part: surface and shade, (R, C, 2), a column per pixel of the canvas."""
+    columns = min(128, max(6, round(2 * half_px)))
+    step_RC = _across(columns) * (outline_R.max() / outline_R)[:, None]
+    step_RC += np.float32(127.5)
+    step_RC[(step_RC < 0) | (step_RC >= OUTSIDE)] = OUTSIDE
+    step_RC = step_RC.astype(np.uint8)
+    turn = round(FRONT + 2 * COLUMNS - yaw * COLUMNS / (2 * pi))
+    flat_RC = _COLUMN_S.take(step_RC)
+    flat_RC += turn
+    flat_RC &= COLUMNS - 1
+    flat_RC += _row_start(solid.texture_RC.shape[0])
+    sprite_RC2 = np.empty((*step_RC.shape, 2), np.uint8)
+    np.multiply(solid.texture_RC.ravel().take(flat_RC), step_RC != OUTSIDE, out=sprite_RC2[..., 0])
+    sprite_RC2[..., 1] = lit_S.take(step_RC)
     return sprite_RC2
 
 
-@lru_cache(maxsize=1)
-def _creases() -> NDArray[np.float32]:
-    """Smooth random darkening, 0 to 1: creases of cloth, slanted and longer than wide."""
-    noise_HW = np.random.default_rng(20).random((28, 20)).astype(np.float32)
-    noise_HW = cv2.resize(noise_HW, (144, 176), interpolation=cv2.INTER_CUBIC)
-    noise_HW = cv2.warpAffine(noise_HW, np.array([[1, 0.35, 0], [0, 1, 0]], np.float32), (144, 176), borderMode=cv2.BORDER_REFLECT)
-    return np.clip((noise_HW - 0.45) * 1.6, 0, 1)
+@lru_cache(maxsize=512)
+def _row_start(rows: int) -> NDArray[np.int32]:
+    return (np.arange(rows, dtype=np.int32) * COLUMNS)[:, None]
+
+
+@lru_cache(maxsize=16)
+def _cloth(level: int) -> NDArray[np.uint8]:
+    """Creases of cloth as smooth random darkening, slanted and wider than high; level is the strength in 1 / 16."""
+    noise_HW = np.random.default_rng(20).random((44, 16)).astype(np.float32)
+    noise_HW = cv2.resize(noise_HW, (256, 384), interpolation=cv2.INTER_CUBIC)
+    slant = np.array([[1, 0, 0], [0.35, 1, 0]], np.float32)
+    noise_HW = cv2.warpAffine(noise_HW, slant, (256, 384), borderMode=cv2.BORDER_REFLECT)
+    return (255 * (1 - level / 16 * np.clip((noise_HW - 0.45) * 1.8, 0, 1))).astype(np.uint8)
+
+
+def _creases(shape: tuple[int, int], strength: float, number: int, yaw: float) -> NDArray[np.uint8]:
+    top, left = number * 17 % 120, (number * 37 + int(abs(yaw) * 20)) % 120
+    return _cloth(round(strength * 16))[top : top + shape[0], left : left + shape[1]]
 
 
 def _paste(
     canvas_HW2: NDArray[np.uint8], sprite_RC2: NDArray[np.uint8], solid: Solid, start: tuple[float, float],
-    end: tuple[float, float], yaw: float, stature: float,
+    end: tuple[float, float], half: float, stature: float,
 ) -> None:  # fmt: skip
     """Lay the sprite along the bone on the canvas; only the bone's own rectangle is touched."""
     dx, dy = end[0] - start[0], end[1] - start[1]
@@ -122,11 +151,9 @@ def _paste(
     if length < 1e-3:
         dx, dy, length = 0.0, 1.0, 1.0
     dx, dy = dx / length, dy / length
-    half = float(_outline(solid, yaw).max()) * stature
     top_x, top_y = start[0] - dx * solid.before * stature, start[1] - dy * solid.before * stature
     length = max(length + (solid.before + solid.after) * stature, half)  # seen end on, a limb is as long as it is wide
-    corner_x, corner_y = top_x - dy * half, top_y + dx * half  # the right of "down" (0, 1) is (1, 0)
-    side_x, side_y = dy * half * 2, -dx * half * 2
+    side_x, side_y = dy * half * 2, -dx * half * 2  # to the right of "down"
     corner_x, corner_y = top_x - side_x / 2, top_y - side_y / 2
     down_x, down_y = dx * length, dy * length
     xs = (corner_x, corner_x + side_x, corner_x + down_x, corner_x + side_x + down_x)
@@ -147,4 +174,4 @@ def _paste(
         sprite_RC2, forward, (right - left, bottom - top), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT
     )
     region_HW2 = canvas_HW2[top:bottom, left:right]
-    np.copyto(region_HW2, patch_HW2, where=(patch_HW2[..., 0] > 0)[..., None])
+    cv2.copyTo(patch_HW2, patch_HW2[..., 0], region_HW2)

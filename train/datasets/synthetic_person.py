@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from train.datasets.synthetic_material import (
+    BOTTOM_COLOURS,
     FABRICS,
     GARMENT_COLOURS,
     HAIR_COLOURS,
@@ -131,7 +132,7 @@ def _draw_materials(rng: np.random.Generator, outfit: Outfit) -> dict[int, Mater
     top_fabric = _one(rng, ("wool", "nylon", "leather", "polyester") if outfit.top in WARM_TOPS else ("cotton", "polyester"))
     bottom_fabric = _one(rng, ("denim", "cotton", "wool", "polyester"))
     top = dye_fabric(rng, top_fabric, pick_colour(rng, GARMENT_COLOURS))
-    bottom = dye_fabric(rng, bottom_fabric, pick_colour(rng, GARMENT_COLOURS))
+    bottom = dye_fabric(rng, bottom_fabric, pick_colour(rng, BOTTOM_COLOURS))
     bag_fabric = _one(rng, ("nylon", "leather", "cotton"))
     bag = dye_fabric(rng, bag_fabric, pick_colour(rng, GARMENT_COLOURS))
     bag = Material(colour=bag.colour, infrared=bag.infrared, warmth=0.15)  # nothing warm behind it
@@ -154,7 +155,7 @@ def _draw_materials(rng: np.random.Generator, outfit: Outfit) -> dict[int, Mater
         Surface.BAG_TRIM: pattern_dye(rng, bag, bag_fabric),
         Surface.HEADWEAR: dye_fabric(rng, _one(rng, ("cotton", "wool")), pick_colour(rng, GARMENT_COLOURS)),
         Surface.SCARF: dye_fabric(rng, _one(rng, tuple(FABRICS)[:3]), pick_colour(rng, GARMENT_COLOURS)),
-        Surface.SOCK: dye_fabric(rng, "cotton", pick_colour(rng, GARMENT_COLOURS)),
+        Surface.SOCK: dye_fabric(rng, "cotton", pick_colour(rng, BOTTOM_COLOURS)),
     }
     return {int(surface): material for surface, material in materials.items()}
 

@@ -84,11 +84,11 @@ def joints(body: Body, pose: Pose) -> Points:
         points[f"toe_{side}"] = points[f"ankle_{side}"] + 0.105 * _direction(toe_angle, sign * 0.12) - (0, 0.012, 0)
         points[f"heel_{side}"] = points[f"ankle_{side}"] - 0.02 * _direction(toe_angle, 0.0) - (0, 0.012, 0)
         back = -pose.arm_swing * sin(phase)
-        shoulder = np.array((sign * (body.shoulder - body.arm * 0.75), body.shoulder_height - 0.012, lean_z * 0.3))
+        shoulder = np.array((sign * (body.shoulder - body.arm * 0.75), body.shoulder_height - 0.038, lean_z * 0.3))
         points[f"shoulder_{side}"] = shoulder
-        points[f"elbow_{side}"] = shoulder + 0.165 * _direction(back, sign * pose.spread)
+        points[f"elbow_{side}"] = shoulder + 0.160 * _direction(back, sign * pose.spread)
         fore = _direction(back + pose.elbow, sign * (pose.spread * 0.4))
-        points[f"wrist_{side}"] = points[f"elbow_{side}"] + 0.14 * fore
+        points[f"wrist_{side}"] = points[f"elbow_{side}"] + 0.135 * fore
         points[f"hand_{side}"] = points[f"wrist_{side}"] + 0.055 * fore
         points[f"below_{side}"] = points[f"hand_{side}"] - (0, 0.1, 0)  # where a bag hangs
     points["knees"] = (points["knee_left"] + points["knee_right"]) / 2

@@ -82,8 +82,8 @@ def _torso(person: Person) -> Solid:
 
     waist_at, hip_at = at(length - below - 0.10), at(length - below)
     front = [
-        *((0.0, 0.036), (at(0.022), 0.058), (at(0.05), body.shoulder * 0.90), (at(0.09), body.shoulder * 0.88 + loose)),
-        *((at(0.15), body.shoulder * 0.78 + loose), (waist_at, body.waist + loose), (hip_at, body.hip + loose)),
+        *((0.0, 0.036), (at(0.02), 0.055), (at(0.045), body.shoulder * 0.82), (at(0.075), body.shoulder * 0.90 + loose)),
+        *((at(0.16), body.shoulder * 0.79 + loose), (waist_at, body.waist + loose), (hip_at, body.hip + loose)),
         (1.0, body.hip * 0.97 + loose),
     ]
     side = [

@@ -1,0 +1,123 @@
+"""How far an engine is from PyTorch, in the product's terms: matches, not decimals.
+
+Queries are infrared and the gallery visible, as in the protocol. Shapes: N images, D embedding, Q query, G gallery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.errors import BadInput
+from train.metrics import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from engines.manifest import Precision
+    from train.datasets.sysu import ImageRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """An engine against the reference on the same images."""
+
+    images: int
+    worst_cosine: float
+    mean_cosine: float
+    rank1_agreement: float  # share of queries with the same nearest gallery image
+    max_similarity_error: float
+    map_difference: float | None = None  # mAP of the engine minus the reference's, in points of 100
+
+    def __str__(self) -> str:
+        scored = "" if self.map_difference is None else f", mAP {self.map_difference:+.2f} points"
+        return (
+            f"worst cosine {self.worst_cosine:.5f}, mean {self.mean_cosine:.5f}, rank-1 agreement "
+            f"{100 * self.rank1_agreement:.1f} %, largest similarity error {self.max_similarity_error:.4f}{scored}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a build accepts."""
+
+    worst_cosine: float
+    mean_cosine: float
+    rank1_agreement: float
+    max_similarity_error: float
+
+
+LIMITS: dict[Precision, Limits] = {
+    # Other kernels, same arithmetic: measured 1.0000 and 1e-6; a wrong mean or channel order is below 0.99.
+    "fp32": Limits(worst_cosine=0.9999, mean_cosine=0.99999, rank1_agreement=0.99, max_similarity_error=0.001),
+    # Measured by three converters: 0.9999 and 0.0009 to 0.0025.
+    "fp16": Limits(worst_cosine=0.999, mean_cosine=0.9999, rank1_agreement=0.98, max_similarity_error=0.01),
+    # Measured on a trained ResNet-50: mean 0.9938, worst 0.965, agreement 0.935, error 0.055 with MSE ranges, and mean
+    # 0.982, agreement 0.90, error 0.093 with plain minimum and maximum. A broken range gave 0.47, 0.40 and 1.13.
+    "int8": Limits(worst_cosine=0.90, mean_cosine=0.975, rank1_agreement=0.85, max_similarity_error=0.15),
+}
+
+
+def measure_drift(
+    reference_ND: NDArray[np.float32],
+    engine_ND: NDArray[np.float32],
+    infrared_N: Sequence[bool] | NDArray[np.bool_],
+    identity_N: Sequence[int] | None = None,
+    camera_N: Sequence[int] | None = None,
+) -> Drift:
+    """Compare unit vectors of the same images; with identities and cameras, compare mAP too."""
+    if reference_ND.shape != engine_ND.shape or len(reference_ND) == 0:
+        raise BadInput(f"expected embeddings of the same images, got {reference_ND.shape} and {engine_ND.shape}")
+    if not (np.isfinite(reference_ND).all() and np.isfinite(engine_ND).all()):
+        raise BadInput("expected finite embeddings, got NaN or infinity; the model or the engine is broken")
+    query_N = np.asarray(infrared_N, np.bool_)
+    if query_N.all() or not query_N.any():
+        raise BadInput("expected images of both modalities, got one; check the identities that are held out")
+    reference, engine = reference_ND.astype(np.float64), engine_ND.astype(np.float64)
+    cosine_N = (reference * engine).sum(1) / (np.linalg.norm(reference, axis=1) * np.linalg.norm(engine, axis=1))
+    reference_QG = reference[query_N] @ reference[~query_N].T
+    engine_QG = engine[query_N] @ engine[~query_N].T
+    difference: float | None = None
+    if identity_N is not None and camera_N is not None:
+        identity, camera = np.asarray(identity_N), np.asarray(camera_N)
+        labels = (identity[query_N], camera[query_N], identity[~query_N], camera[~query_N])
+        difference = 100.0 * (evaluate(engine_QG, *labels).mean_ap - evaluate(reference_QG, *labels).mean_ap)
+    return Drift(
+        images=len(reference_ND),
+        worst_cosine=float(cosine_N.min()),
+        mean_cosine=float(cosine_N.mean()),
+        rank1_agreement=float((engine_QG.argmax(1) == reference_QG.argmax(1)).mean()),
+        max_similarity_error=float(np.abs(engine_QG - reference_QG).max()),
+        map_difference=difference,
+    )
+
+
+def drift_of(
+    records: Sequence[ImageRecord], reference_ND: NDArray[np.float32], engine_ND: NDArray[np.float32]
+) -> Drift:
+    """Compare embeddings of labelled images, in the order of records."""
+    return measure_drift(
+        reference_ND,
+        engine_ND,
+        [record.modality == "infrared" for record in records],
+        [record.identity for record in records],
+        [record.camera for record in records],
+    )
+
+
+def violations(drift: Drift, limits: Limits, max_map_drop: float) -> list[str]:
+    """Say which limits the drift breaks; max_map_drop is in points of 100."""
+    found = [
+        f"{name.replace('_', ' ')} {getattr(drift, name):.4f} is under {getattr(limits, name)}"
+        for name in ("worst_cosine", "mean_cosine", "rank1_agreement")
+        if getattr(drift, name) < getattr(limits, name)
+    ]
+    if drift.max_similarity_error > limits.max_similarity_error:
+        found.append(f"similarity error {drift.max_similarity_error:.4f} is over {limits.max_similarity_error}")
+    if drift.map_difference is not None and -drift.map_difference > max_map_drop:
+        found.append(f"mAP falls by {-drift.map_difference:.2f} points, more than {max_map_drop}")
+    return found
