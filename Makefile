@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The TensorRT-RTX wheels exist for x86-64; they build plans without a GPU.
-EXTRAS := train,dev$(if $(filter x86_64,$(shell uname -m)),$(comma)tensorrt-rtx)
-comma := ,
+EXTRAS := train,dev$(shell test "$$(uname -sm)" = "Linux x86_64" && echo ,tensorrt-rtx)
 READY := $(VENV)/.ready
 
 # Two cores, several thread pools: a pool that spins while it waits starves the others.

@@ -29,7 +29,7 @@ class Drift:
     images: int
     worst_cosine: float
     mean_cosine: float
-    rank1_agreement: float  # share of queries with the same nearest gallery image
+    rank1_agreement: float  # share of queries whose nearest gallery image shows the same person (or is the same image)
     max_similarity_error: float
     map_difference: float | None = None  # mAP of the engine minus the reference's, in points of 100
 
@@ -56,9 +56,11 @@ LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(worst_cosine=0.9999, mean_cosine=0.99999, rank1_agreement=0.99, max_similarity_error=0.001),
     # Measured by three converters: 0.9999 and 0.0009 to 0.0025.
     "fp16": Limits(worst_cosine=0.999, mean_cosine=0.9999, rank1_agreement=0.98, max_similarity_error=0.01),
-    # Measured on a trained ResNet-50: mean 0.9938, worst 0.965, agreement 0.935, error 0.055 with MSE ranges, and mean
-    # 0.982, agreement 0.90, error 0.093 with plain minimum and maximum. A broken range gave 0.47, 0.40 and 1.13.
-    "int8": Limits(worst_cosine=0.90, mean_cosine=0.975, rank1_agreement=0.85, max_similarity_error=0.15),
+    # Measured on a trained ResNet-50 (mAP 57 %): mean 0.9938, worst 0.965, agreement 0.935, error 0.055 with MSE
+    # ranges; mean 0.982, agreement 0.90, error 0.093 with plain minimum and maximum. On resnet_small after 20 epochs of
+    # synthetic people, whose neighbours are close: mean 0.997, worst 0.990, agreement 0.84. A broken range gave a mean
+    # of 0.47, agreement 0.40 and error 1.13.
+    "int8": Limits(worst_cosine=0.90, mean_cosine=0.975, rank1_agreement=0.75, max_similarity_error=0.15),
 }
 
 
@@ -81,16 +83,19 @@ def measure_drift(
     cosine_N = (reference * engine).sum(1) / (np.linalg.norm(reference, axis=1) * np.linalg.norm(engine, axis=1))
     reference_QG = reference[query_N] @ reference[~query_N].T
     engine_QG = engine[query_N] @ engine[~query_N].T
+    nearest_Q, engine_nearest_Q = reference_QG.argmax(1), engine_QG.argmax(1)
     difference: float | None = None
     if identity_N is not None and camera_N is not None:
         identity, camera = np.asarray(identity_N), np.asarray(camera_N)
         labels = (identity[query_N], camera[query_N], identity[~query_N], camera[~query_N])
+        # Without labels, which image; with them, which person: of ten pictures of one person any may come first.
+        nearest_Q, engine_nearest_Q = labels[2][nearest_Q], labels[2][engine_nearest_Q]
         difference = 100.0 * (evaluate(engine_QG, *labels).mean_ap - evaluate(reference_QG, *labels).mean_ap)
     return Drift(
         images=len(reference_ND),
         worst_cosine=float(cosine_N.min()),
         mean_cosine=float(cosine_N.mean()),
-        rank1_agreement=float((engine_QG.argmax(1) == reference_QG.argmax(1)).mean()),
+        rank1_agreement=float((nearest_Q == engine_nearest_Q).mean()),
         max_similarity_error=float(np.abs(engine_QG - reference_QG).max()),
         map_difference=difference,
     )

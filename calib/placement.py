@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # A convolution that ends in one of these through nothing but layout and scaling decides where the network looks: MCJA's
 # contexts, a squeeze-and-excitation gate. Two to a few dozen channels, so INT8 would win nothing.
 GATES = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})
-PASSED_TO_GATE = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "BatchNormalization", "Add", "Mul"})
+PASSED_TO_GATE = frozenset(
+    {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "BatchNormalization", "Add", "Mul"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Measure activation ranges: one pass over the images, memory that does not grow with their number.
 
-Each tensor keeps a histogram of its magnitudes, whose range doubles when a larger value comes. From it come three ranges:
-the largest value, the 99.999th percentile, and the range of least squared rounding error.
+Each tensor keeps a histogram of its magnitudes, whose range doubles when a larger value comes. From it come three
+ranges: the largest value, the 99.999th percentile, and the range of least squared rounding error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ RangeMethod = Literal["mse", "percentile", "absmax"]
 # 0.968, mse 0.965; mean cosine: mse 0.9938, percentile 0.9934, absmax 0.9862.
 RANGE_METHODS: tuple[RangeMethod, ...] = get_args(RangeMethod)
 PERCENTILE = 99.999  # 99.9 cut the mean cosine to 0.968
-BINS = 4096  # a power of two, so that doubling merges pairs; at least 16 bins for each of the 127 steps after a doubling
+BINS = (
+    4096  # a power of two, so that doubling merges pairs; at least 16 bins for each of the 127 steps after a doubling
+)
 PIECE = 1 << 16  # values at a time: they stay in the cache, 3.5 ns each against 8 for a whole tensor
 CANDIDATES = np.linspace(0.2, 1.0, 161)  # clips that the search tries, as parts of the largest magnitude
 

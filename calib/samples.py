@@ -47,7 +47,9 @@ def calibration_images(dataset: SysuDataset, count: int, seed: int = 0) -> list[
     """Draw from the training identities, so that nothing held out shapes the engine."""
     drawn = balanced_sample(dataset.split("train"), count, seed)
     if not drawn:
-        raise BadInput(f"{dataset.folder}: expected images of the identities in exp/train_id.txt, got none; check cam1-cam6")
+        raise BadInput(
+            f"{dataset.folder}: expected images of the identities in exp/train_id.txt, got none; check cam1-cam6"
+        )
     return drawn
 
 

@@ -52,4 +52,6 @@ def load_table(path: Path) -> CalibrationTable:
             raise
         raise BadInput(f"{path}: expected a calibration table, got {error}; calibrate again") from error
     except (TypeError, AttributeError) as error:
-        raise BadInput(f"{path}: a field is missing, unknown or of the wrong type ({error}); calibrate again") from error
+        raise BadInput(
+            f"{path}: a field is missing, unknown or of the wrong type ({error}); calibrate again"
+        ) from error

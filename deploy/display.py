@@ -85,8 +85,10 @@ class Display:
         size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
         pad_x, pad_y = (VIEW_PX - size[0]) // 2, (self._view_height_px - size[1]) // 2
         view_HWC = np.full((self._view_height_px, VIEW_PX, 3), PANEL, np.uint8)
+        # INTER_AREA takes 5.5 ms for 768x432 against 0.5, and only pays where several pixels become one.
+        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
         view_HWC[pad_y : pad_y + size[1], pad_x : pad_x + size[0]] = cv2.resize(
-            frame.image_HWC, size, interpolation=cv2.INTER_AREA
+            frame.image_HWC, size, interpolation=method
         )
         self._views[frame.camera] = view_HWC
         x0 = self._left(frame.camera) + pad_x

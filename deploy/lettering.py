@@ -24,7 +24,7 @@ def text_mask(text: str, size_px: int) -> NDArray[np.float32]:
     left, _, right, _ = font.getbbox(text)
     image = Image.new("L", (max(1, int(right - left) + 2), int(size_px * 1.35)))
     ImageDraw.Draw(image).text((1 - left, 0), text, fill=255, font=font)
-    return np.asarray(image, np.float32) / 255
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def put_text(canvas_HWC: NDArray[np.uint8], text: str, place: tuple[int, int], size_px: int, colour: Colour) -> int:

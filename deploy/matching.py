@@ -38,10 +38,19 @@ CANDIDATES = 5
 @dataclass(frozen=True, kw_only=True)
 class MatchSettings:
     threshold: float | None = None
-    # Two pictures of one camera resemble each other whoever is in them, so coming back asks for more than a match
-    # across cameras does. None: the same threshold.
     same_modality_threshold: float | None = None
     hysteresis: float = HYSTERESIS
+
+    @property
+    def return_threshold(self) -> float:
+        """Least similarity of somebody who comes back to a camera of the same modality.
+
+        Two pictures of one camera resemble each other whoever is in them, so this asks for more than a match across
+        modalities does. Where it was not measured: half of the way from the threshold to 1.
+        """
+        if self.same_modality_threshold is not None:
+            return self.same_modality_threshold
+        return ((self.threshold or 0.0) + 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +205,12 @@ class Matcher:
     def _recall(self, group: list[_Live], taken: set[int], margin: float) -> int | None:
         """Return the gallery's identity that exceeds its threshold by most, or None."""
         across = self._settings.threshold or 0.0
-        same = self._settings.same_modality_threshold
         best: tuple[float, int] | None = None
         for track in group:
             for modality in ("visible", "infrared"):
-                needed = (across if same is None or modality != track.modality else same) + margin
+                least = self._settings.return_threshold if modality == track.modality else across
                 for hit in self._gallery.search(track.mean_D, modality, CANDIDATES):
-                    excess = hit.similarity - needed
+                    excess = hit.similarity - least - margin
                     better = best is None or excess > best[0]
                     if excess >= 0 and better and self._possible(group, hit.identity, taken):
                         best = (excess, hit.identity)

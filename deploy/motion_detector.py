@@ -62,10 +62,13 @@ def find_people(foreground_HW: NDArray[np.uint8]) -> list[tuple[int, int, int, i
     opened_HW = cv2.morphologyEx(solid_HW, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     # Taller than wide: joins head, trunk and legs of one person rather than two people side by side.
     reach = max(3, height_px // 24) | 1
-    closed_HW = cv2.morphologyEx(opened_HW, cv2.MORPH_CLOSE, np.ones((reach, 5), np.uint8))
+    closed_HW: NDArray[np.uint8] = np.asarray(
+        cv2.morphologyEx(opened_HW, cv2.MORPH_CLOSE, np.ones((reach, 5), np.uint8)), np.uint8
+    )
     contours, _ = cv2.findContours(closed_HW, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     least_area = (height_px * MIN_HEIGHT) ** 2 * 0.02
-    blobs = [_bounds(contour) for contour in contours if cv2.contourArea(contour) >= least_area]
+    outlines = [contour for contour in contours if cv2.contourArea(contour) >= least_area]
+    blobs = [_bounds(np.asarray(outline, np.int32)) for outline in outlines]
     return [box for box in join_stacked(blobs) if _is_person(box, closed_HW)]
 
 
@@ -95,14 +98,14 @@ def _union(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[
     return left, top, max(a[0] + a[2], b[0] + b[2]) - left, max(a[1] + a[3], b[1] + b[3]) - top
 
 
-def _bounds(contour: NDArray[np.integer] | NDArray[np.floating]) -> tuple[int, int, int, int]:
+def _bounds(contour: NDArray[np.int32]) -> tuple[int, int, int, int]:
     left, top, width, height = cv2.boundingRect(contour)
     return int(left), int(top), int(width), int(height)
 
 
-def _is_person(box: tuple[int, int, int, int], mask_HW: NDArray[np.integer] | NDArray[np.floating]) -> bool:
+def _is_person(box: tuple[int, int, int, int], mask_HW: NDArray[np.uint8]) -> bool:
     left, top, width, height = box
     if height < MIN_HEIGHT * mask_HW.shape[0] or height < MIN_ASPECT * width:
         return False
     filled = np.count_nonzero(mask_HW[top : top + height, left : left + width])
-    return filled >= MIN_FILL * width * height
+    return bool(filled >= MIN_FILL * width * height)

@@ -40,7 +40,7 @@ def moments(
 
 
 def merge(visible: Iterable[Frame], infrared: Iterable[Frame], tolerance_s: float = TOLERANCE_S) -> Iterator[Moment]:
-    """Yield every frame of two recordings once, in time order, paired with the nearest of the other within tolerance."""
+    """Yield every frame of two recordings once, in time order, paired with the nearest of the other recording."""
     ahead = (_Ahead(iter(visible)), _Ahead(iter(infrared)))
     while True:
         first, second = ahead[0].peek(0), ahead[1].peek(0)

@@ -223,7 +223,7 @@ class Pipeline:
                 crops=evidence.crops,
                 similarity=decision.similarity,
                 matched_track=decision.matched,
-                rejects=dict(evidence.rejects),
+                rejects={str(reason): count for reason, count in evidence.rejects.items()},
             )
         )
 

@@ -9,6 +9,7 @@ Shapes: N boxes, A anchors, F fields (5 + classes), 4 box (left, top, width, hei
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -75,9 +76,10 @@ def make_cells(height_px: int, width_px: int) -> tuple[Float, Float]:
     cells: list[Float] = []
     strides: list[Float] = []
     for stride in STRIDES:
-        row_HW, column_HW = np.mgrid[: height_px // stride, : width_px // stride]
-        cells.append(np.stack([column_HW, row_HW], -1).reshape(-1, 2).astype(np.float32))
-        strides.append(np.full(row_HW.size, stride, np.float32))
+        rows, columns = height_px // stride, width_px // stride
+        cell_2A = np.indices((rows, columns), np.float32)[::-1].reshape(2, -1)
+        cells.append(np.ascontiguousarray(cell_2A.T))
+        strides.append(np.full(rows * columns, stride, np.float32))
     return np.concatenate(cells), np.concatenate(strides)
 
 
@@ -115,16 +117,14 @@ def load_graph(path: Path, threads: int) -> tuple[Run, tuple[int, int]]:
 
 
 def _load_openvino(path: Path, threads: int) -> tuple[Run, list[int | None]]:
-    import openvino
-
-    core = openvino.Core()
+    core: Any = importlib.import_module("openvino").Core()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     try:
-        model: Any = core.read_model(str(path))
-        compiled: Any = core.compile_model(model, "CPU", options)
+        model = core.read_model(str(path))
+        compiled = core.compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    partial: Any = model.inputs[0].partial_shape
+    partial = model.inputs[0].partial_shape
     shape = [int(size.get_length()) if size.is_static else None for size in partial]
 
     def run(blob_1CHW: Float) -> Float:
@@ -134,12 +134,11 @@ def _load_openvino(path: Path, threads: int) -> tuple[Run, list[int | None]]:
 
 
 def _load_onnxruntime(path: Path, threads: int) -> tuple[Run, list[int | None]]:
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")  # ships no types
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:
-        session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a type of its own for every defect of a file
         raise _unreadable(path, error) from error
     name: str = session.get_inputs()[0].name

@@ -22,9 +22,7 @@ def run_script(name: str, body: Callable[[], int | None]) -> int:
 
     Logging is configured here, once a process, so that imported modules never do it.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         return body() or 0
     except BadInput as error:

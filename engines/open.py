@@ -34,8 +34,8 @@ class Runtime:
         return [name for name in self.needs if not _installed(name)]
 
 
-# "auto" takes the first that is installed and has a graph: fastest first (tests/benchmarks/bench_engines.py). PyTorch is
-# the reference and is never chosen.
+# "auto" takes the first that is installed and has a graph: fastest first (tests/benchmarks/bench_engines.py).
+# PyTorch is the reference and is never chosen.
 RUNTIMES: dict[str, Runtime] = {
     "tensorrt": Runtime(
         module="engines.tensorrt_backend", form="tensorrt", needs=("tensorrt", "pycuda"), loader="load_tensorrt"

@@ -17,7 +17,11 @@ def git_revision() -> str:
     root = Path(__file__).resolve().parents[1]
     try:
         head = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+            ["git", "--no-optional-locks", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
         status = subprocess.run(
             ["git", "--no-optional-locks", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],

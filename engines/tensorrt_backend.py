@@ -43,13 +43,17 @@ class TensorRtRun:
             self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
             if self._engine is None:
                 reason = errors[0][:300] if errors else "no reason given"
-                raise BadInput(f"{path}: {flavour} {sdk.__version__} cannot load the plan ({reason}); build it on this device")
+                raise BadInput(
+                    f"{path}: {flavour} {sdk.__version__} cannot load the plan ({reason}); build it on this device"
+                )
             self._context: Any = self._engine.create_execution_context()
             names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
             inputs = [name for name in names if self._engine.get_tensor_mode(name) == sdk.TensorIOMode.INPUT]
             outputs = [name for name in names if name not in inputs]
             if len(inputs) != 1 or len(outputs) != 1:
-                raise BadInput(f"{path}: expected a plan with one input and one output, got {', '.join(names)}; rebuild it")
+                raise BadInput(
+                    f"{path}: expected a plan with one input and one output, got {', '.join(names)}; rebuild it"
+                )
             self._input, self._output = inputs[0], outputs[0]
             largest = tuple(self._engine.get_tensor_profile_shape(self._input, 0)[2])
             dim = int(self._engine.get_tensor_shape(self._output)[1])
@@ -119,4 +123,6 @@ def fits(manifest: Manifest, flavour: Flavour) -> bool:
         version = str(load_sdk(flavour).__version__)
     except Exception:  # no driver, no library: pycuda and TensorRT raise their own types, and "auto" goes on
         return False
-    return all(target.startswith(f"{flavour} {version} ") and f"SM{major}{minor}" in target.split() for target in targets)
+    return all(
+        target.startswith(f"{flavour} {version} ") and f"SM{major}{minor}" in target.split() for target in targets
+    )

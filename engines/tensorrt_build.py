@@ -1,7 +1,7 @@
 """Build a TensorRT or TensorRT-RTX plan from an exported ONNX graph.
 
-RTX plans are built without a GPU, for named compute capabilities; full TensorRT builds for the GPU at hand. The graph says
-which layers are INT8 (Q/DQ pairs), so every version that can is asked for strong typing; TensorRT 8.x gets flags instead.
+RTX plans are built without a GPU, for named compute capabilities; full TensorRT builds for the GPU at hand. The graph
+says which layers are INT8 (Q/DQ pairs), so every version that can is asked for strong typing; TensorRT 8.x gets flags.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def build_plan(
     try:
         builder = sdk.Builder(logger)
     except TypeError as error:
-        raise BadInput(f"{flavour} {sdk.__version__} could not start ({_reason(errors, str(error))}); check the driver") from error
+        raise BadInput(
+            f"{flavour} {sdk.__version__} could not start ({_reason(errors, str(error))}); check the driver"
+        ) from error
     network = builder.create_network(network_flags(sdk))
     parser = sdk.OnnxParser(network, logger)
     if not parser.parse(onnx_path.read_bytes()):
@@ -61,7 +63,9 @@ def build_plan(
     _add_profile(builder, config, network, profile or BatchProfile())
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise BadInput(f"{onnx_path}: {flavour} {sdk.__version__} could not build a plan: {_reason(errors, 'no reason given')}")
+        raise BadInput(
+            f"{onnx_path}: {flavour} {sdk.__version__} could not build a plan: {_reason(errors, 'no reason given')}"
+        )
     with atomic_path(plan_path) as temporary:
         temporary.write_bytes(memoryview(plan))
     return f"{flavour} {sdk.__version__} {target}"
@@ -70,13 +74,15 @@ def build_plan(
 def network_flags(sdk: Any) -> int:
     """8.x needs EXPLICIT_BATCH, 10.x takes STRONGLY_TYPED, 11 is always both and its enum has lost the first."""
     flags = 0
-    for name in ("STRONGLY_TYPED",) if hasattr(sdk.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") else ("EXPLICIT_BATCH",):
+    for name in (
+        ("STRONGLY_TYPED",) if hasattr(sdk.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") else ("EXPLICIT_BATCH",)
+    ):
         flags |= 1 << int(getattr(sdk.NetworkDefinitionCreationFlag, name))
     return flags
 
 
 def set_precision(sdk: Any, config: Any, precision: Precision) -> None:
-    """Set flags where the network is weakly typed (8.x); with strong typing they are an error, and since 11 they are gone."""
+    """Set flags where the network is weakly typed (8.x); strong typing refuses them, and since 11 they are gone."""
     if hasattr(sdk.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         return
     if precision in ("fp16", "int8"):
@@ -89,7 +95,9 @@ def _set_target(sdk: Any, config: Any, capabilities: Sequence[str]) -> str:
     known = [name for name in dir(sdk.ComputeCapability) if name.startswith("SM")]
     unknown = [name for name in capabilities if name not in known]
     if unknown or not capabilities:
-        raise BadInput(f"expected compute capabilities out of {', '.join(known)}, got {', '.join(capabilities) or 'none'}")
+        raise BadInput(
+            f"expected compute capabilities out of {', '.join(known)}, got {', '.join(capabilities) or 'none'}"
+        )
     config.num_compute_capabilities = len(capabilities)
     for index, name in enumerate(capabilities):
         config.set_compute_capability(getattr(sdk.ComputeCapability, name), index)

@@ -27,7 +27,11 @@ def load_sdk(flavour: Flavour) -> Any:
     for name in _MODULES[flavour]:
         if find_spec(name) is not None:
             return importlib.import_module(name)
-    extra = "comes with JetPack, or pip install -e .[tensorrt]" if flavour == "tensorrt" else "pip install -e .[tensorrt-rtx]"
+    extra = (
+        "comes with JetPack, or pip install -e .[tensorrt]"
+        if flavour == "tensorrt"
+        else "pip install -e .[tensorrt-rtx]"
+    )
     raise BadInput(f"expected {flavour} to be installed, got none: {extra}")
 
 

@@ -119,9 +119,7 @@ class Backbone(nn.Module):
     def stem(self, image_BCHW: Tensor) -> Tensor:
         return self.maxpool(self.relu(self.bn1(self.conv1(image_BCHW))))
 
-    def forward(
-        self, image_BCHW: Tensor, after_block: Callable[[int, int, Tensor], Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, image_BCHW: Tensor, after_block: Callable[[int, int, Tensor], Tensor] | None = None) -> Tensor:
         """Return the last map; after_block(stage, block, map) may replace the map behind each block (both from 0)."""
         map_BCHW = self.stem(image_BCHW)
         for stage_index, stage in enumerate(self.stages):

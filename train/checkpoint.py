@@ -1,4 +1,4 @@
-"""Checkpoints: one file with weights, optimiser, recipe and provenance; written atomically, loaded with weights_only."""
+"""Checkpoints: weights, optimiser, recipe and provenance in one file, written atomically, loaded with weights_only."""
 
 from __future__ import annotations
 

@@ -22,14 +22,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     model = parser.add_argument_group("model")
     model.add_argument("model", type=Path, help="checkpoint.pt, run folder, engine folder, or pixels (raw-pixel floor)")
     model.add_argument("--method", help="refuse a checkpoint of any other method")
-    model.add_argument("--backend", default="auto", help="for an engine folder: openvino, onnxruntime, torch (default: auto)")
+    model.add_argument(
+        "--backend", default="auto", help="for an engine folder: openvino, onnxruntime, torch (default: auto)"
+    )
     model.add_argument("--precision", help="for an engine folder: fp32, fp16, int8 (default: the fastest there)")
     data = parser.add_argument_group("data and protocol")
     data.add_argument("--dataset", default="sysu", choices=["sysu"], help="layout of --data (default: sysu)")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset folder")
     data.add_argument("--lineage", default="official", choices=["official"], help="whose protocol (default: official)")
     data.add_argument("--search", default="all", choices=["all", "indoor"], help="gallery cameras (default: all)")
-    data.add_argument("--shots", type=int, default=1, choices=[1, 10], help="images per identity and camera (default: 1)")
+    data.add_argument(
+        "--shots", type=int, default=1, choices=[1, 10], help="images per identity and camera (default: 1)"
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     return parser.parse_args(argv)

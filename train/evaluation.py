@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from engines.manifest import MODALITIES
 from engines.preprocess import resize_crop
 from engines.progress import progress
 from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS, read_image
@@ -16,7 +17,7 @@ from train.metrics import Metrics, evaluate
 from train.protocol import GALLERY_CAMERAS, key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ def method_embedder(method: Method) -> Embed:
     from train.export import PixelsToEmbedding
 
     device = next(method.parameters()).device
-    graphs = {modality: PixelsToEmbedding(method, modality).to(device) for modality in ("visible", "infrared")}
+    graphs = {modality: PixelsToEmbedding(method, modality).to(device) for modality in MODALITIES}
 
     def embed(image_BHWC: NDArray[np.uint8], modality: Modality) -> NDArray[np.float32]:
         training = method.training
@@ -60,13 +61,11 @@ def embed_images(
     """Embed every image once; a damaged file is refused by name, because leaving it out would change the score."""
     unique = list({key(record): record for record in records}.values())
     features: dict[str, NDArray[np.float32]] = {}
-    modalities: tuple[Modality, ...] = ("visible", "infrared")
-    chunks = [
-        (modality, kept[start : start + BATCH])
-        for modality in modalities
-        for kept in [[record for record in unique if record.modality == modality]]
-        for start in range(0, len(kept), BATCH)
-    ]
+    chunks: list[tuple[Modality, list[ImageRecord]]] = []
+    for modality in MODALITIES:
+        kept = [record for record in unique if record.modality == modality]
+        for start in range(0, len(kept), BATCH):
+            chunks.append((modality, kept[start : start + BATCH]))
     for modality, chunk in progress(chunks, unit="batches", label="embed"):
         image_BHWC = np.stack([resize_crop(read_image(record.path), height_px, width_px) for record in chunk])
         features.update(zip([key(record) for record in chunk], embed(image_BHWC, modality), strict=True))
@@ -91,7 +90,6 @@ def score_records(
     features: dict[str, NDArray[np.float32]],
     probes: Sequence[ImageRecord],
     gallery: Sequence[ImageRecord],
-    location: Callable[[NDArray[np.integer]], NDArray[np.integer]] | None = None,
 ) -> Metrics:
     """Score one set of probes against one gallery."""
     query_QD = np.stack([features[key(record)] for record in probes]).astype(np.float64)

@@ -74,10 +74,11 @@ def table(name: str, scores: Scores) -> str:
     """One line for people, in percent, that names the protocol."""
     shots = "single-shot" if scores.shots == 1 else f"{scores.shots}-shot"
     return (
-        f"{name}: SYSU official, {scores.search}-search, {shots}, gallery {scores.gallery}, probes {scores.probes} "
-        f"({scores.trials[0].queries} valid), {len(scores.trials)} trials\n"
-        f"  rank-1 {100 * scores.rank1:.2f} ± {100 * scores.rank1_spread:.2f}  rank-10 {100 * scores.mean_rank(10):.2f}  "
-        f"rank-20 {100 * scores.mean_rank(20):.2f}  mAP {100 * scores.mean_ap:.2f}  mINP {100 * scores.mean_inp:.2f}"
+        f"{name}: SYSU official, {scores.search}-search, {shots}, gallery {scores.gallery}, "
+        f"probes {scores.probes} ({scores.trials[0].queries} valid), {len(scores.trials)} trials\n"
+        f"  rank-1 {100 * scores.rank1:.2f} ± {100 * scores.rank1_spread:.2f}  "
+        f"rank-10 {100 * scores.mean_rank(10):.2f}  rank-20 {100 * scores.mean_rank(20):.2f}  "
+        f"mAP {100 * scores.mean_ap:.2f}  mINP {100 * scores.mean_inp:.2f}"
     )
 
 

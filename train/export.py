@@ -162,13 +162,15 @@ def _name_batch(model: onnx.ModelProto) -> None:
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Silence what the exporter says of itself: nothing in it is ours to act on."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)  # four lines on every process that torchvision is not installed
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)  # 15 lines a graph on their own passes, and that torchvision is not installed
     try:
         with warnings.catch_warnings():
             # torch 2.13 copies its own deprecated LeafSpec while it decomposes a program.
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -1,8 +1,8 @@
 """The training loop, on Lightning Fabric: device, precision, exact resume, progress, metrics.
 
-A run folder holds recipe.json, metrics.jsonl (one object an epoch) and checkpoint.pt. After a kill, `resume` goes on behind
-the last complete epoch and gives the losses that an undisturbed run would have given: batches and augmentation depend
-on (seed, epoch, position) alone.
+A run folder holds recipe.json, metrics.jsonl (one object an epoch) and checkpoint.pt. After a kill, `resume` goes on
+behind the last complete epoch and gives the losses that an undisturbed run would have given: batches and augmentation
+depend on (seed, epoch, position) alone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from train.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_
 from train.methods import load
 from train.recipe import Recipe, save_recipe
 from train.sampler import epoch_batches
-from train.weights import load_weights, read_weights
 from train.training_images import Collate, TrainingImages, epoch_loader
+from train.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ def train(
         raise BadInput(f"{folder}: holds a finished or interrupted run; add --resume to go on, or choose another --out")
     elif pretrained is not None:
         plain.load_backbone(read_weights(pretrained, "file of ImageNet weights"), str(pretrained))
-    plain.to(memory_format=torch.channels_last)  # 1.7 x on a CPU (resnet_small, 96 x 48), as fast or faster on a GPU
+    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.7 x on a CPU (resnet_small, 96 x 48), as fast or faster on a GPU
     method, optimizer = fabric.setup(plain, optimizer)
     method.mark_forward_method("losses")
     if earlier is not None:

@@ -22,7 +22,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     content.add_argument("--train-identities", type=int, metavar="N", help="people to train on (default: 160)")
     content.add_argument("--val-identities", type=int, metavar="N", help="people to validate on (default: 20)")
     content.add_argument("--test-identities", type=int, metavar="N", help="people to test on (default: 60)")
-    content.add_argument("--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)")
+    content.add_argument(
+        "--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)"
+    )
     content.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     sysu = parser.add_argument_group("the real cardinalities of SYSU-MM01 (45,863 images)")
     sysu.add_argument("--like-sysu", type=Path, metavar="SPLITS", help="folder with the published split files")

@@ -1,7 +1,7 @@
 """CMC, mAP and mINP from a similarity matrix: the one place where the project computes them.
 
-NumPy only. Ranking is by descending similarity in float64 with a stable sort, so equal similarities (INT8 makes them) keep the
-order of the gallery.
+NumPy only. Ranking is by descending similarity in float64 with a stable sort, so equal similarities (INT8 makes them)
+keep the order of the gallery.
 
 Shapes: Q queries, G gallery items, R ranks, K identities of the gallery.
 """
@@ -71,7 +71,9 @@ def evaluate(
     matches_Q = match_QG.sum(1)
     valid_Q = matches_Q > 0
     if not valid_Q.any():
-        raise BadInput("expected at least one query with a true match in the gallery, got none; check the identity lists")
+        raise BadInput(
+            "expected at least one query with a true match in the gallery, got none; check the identity lists"
+        )
     order_QG, kept_QG, match_QG = order_QG[valid_Q], kept_QG[valid_Q], match_QG[valid_Q]
     matches_Q = matches_Q[valid_Q]
 

@@ -86,8 +86,8 @@ def gallery_images(dataset: SysuDataset, search: Search, shots: int, trial: int)
             if rows is None or rows.shape[1] != len(records):
                 listed = 0 if rows is None else rows.shape[1]
                 raise BadInput(
-                    f"{dataset.folder}: rand_perm_cam.mat lists {listed} images of identity {identity} in camera {camera}, "
-                    f"the folder holds {len(records)}; restore the missing files or remove the stray ones"
+                    f"{dataset.folder}: rand_perm_cam.mat lists {listed} images of identity {identity} in camera "
+                    f"{camera}, the folder holds {len(records)}; restore the missing files or remove the stray ones"
                 )
             drawn += [records[index - 1] for index in rows[trial, :shots]]
     return drawn

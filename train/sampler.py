@@ -67,7 +67,9 @@ def balanced(records: Sequence[ImageRecord], identities: int, images: int, rng: 
         modalities.append({identity: [kept[index] for index in group] for identity, group in groups.items()})
     both = sorted(set(modalities[0]) & set(modalities[1]))
     if len(both) < identities:
-        raise BadInput(f"expected at least {identities} identities with both modalities, got {len(both)}; check the data")
+        raise BadInput(
+            f"expected at least {identities} identities with both modalities, got {len(both)}; check the data"
+        )
     larger = max(sum(len(group) for group in modality.values()) for modality in modalities)
     batches: list[list[int]] = []
     for _ in range(max(1, larger // (identities * half))):

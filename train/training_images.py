@@ -1,7 +1,7 @@
 """Training images: decoded, resized once, changed for each draw, and put together into batches.
 
-The randomness of a draw comes from (seed, epoch, position in the epoch), so batches are the same after a resume and with
-any number of workers.
+The randomness of a draw comes from (seed, epoch, position in the epoch), so batches are the same after a resume and
+with any number of workers.
 
 Shapes: B batch, C channel, H height, W width.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 CACHE_LIMIT_BYTES = 2 << 30  # below this the resized images stay in memory and no worker processes are started
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """One place of a batch: which image, and the seed of its augmentation."""
 
     index: int

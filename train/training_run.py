@@ -50,7 +50,9 @@ def run_training(args: argparse.Namespace) -> None:
             from train.evaluation import score_identities
 
             metrics = score_identities(method, dataset, dataset.identities["val"])
-            log.info("epoch %d  validation rank-1 %.1f %%  mAP %.1f %%", epoch, 100 * metrics.rank1, 100 * metrics.mean_ap)
+            log.info(
+                "epoch %d  validation rank-1 %.1f %%  mAP %.1f %%", epoch, 100 * metrics.rank1, 100 * metrics.mean_ap
+            )
 
     path = train(
         args.method,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def normal(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Standard normal values of a shape, seeded by the name's CRC-32."""
     seed = zlib.crc32(name.encode()) & 0xFFFFFFFF
-    return np.random.RandomState(seed).standard_normal(shape)  # noqa: NPY002  the golden values are of this generator
+    return np.random.RandomState(seed).standard_normal(shape)  # the golden values are of this generator
 
 
 def tensor(name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:

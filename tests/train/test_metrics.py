@@ -34,7 +34,13 @@ def test_the_toy_features_of_the_golden_values() -> None:
     assert metrics.mean_inp == pytest.approx(0.969097, abs=1e-6)
 
 
-def slow_scores(similarity, query_identity, query_camera, gallery_identity, gallery_camera):  # noqa: ANN001, ANN202
+def slow_scores(
+    similarity: np.ndarray,
+    query_identity: np.ndarray,
+    query_camera: np.ndarray,
+    gallery_identity: np.ndarray,
+    gallery_camera: np.ndarray,
+) -> tuple[list[int], list[int], list[float], list[float]]:
     """One probe at a time, as the definition reads (protocols.md A1, steps 4 to 9)."""
     place = [1, 2, 2, 4, 5, 6]
     ranks, items_ranks, precisions, penalties = [], [], [], []

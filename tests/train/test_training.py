@@ -45,7 +45,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tree(tmp_path_factory.mktemp("tree") / "sysu")
 
 
-def run(name: str, tree: Path, folder: Path, recipe: Recipe | None = None, **options: object) -> list[dict[str, object]]:
+def run(
+    name: str, tree: Path, folder: Path, recipe: Recipe | None = None, **options: object
+) -> list[dict[str, object]]:
     records = open_sysu(tree).split("train", "val")
     train(name, recipe or small_recipe(name), records, folder, dataset={}, hardware=CPU, **options)  # type: ignore[arg-type]
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -68,7 +70,9 @@ def test_every_parameter_gets_a_finite_gradient(name: str, tree: Path) -> None:
     torch.manual_seed(0)
     method = load(name)(recipe, 6)
     collate = Collate({record.identity: record.identity - 1 for record in records})
-    batch, _ = next(iter(epoch_loader(TrainingImages(records, recipe), collate, epoch_batches(records, recipe, 0), 0, 0)))
+    batch, _ = next(
+        iter(epoch_loader(TrainingImages(records, recipe), collate, epoch_batches(records, recipe, 0), 0, 0))
+    )
     torch.stack(list(method.losses(batch, 0).values())).sum().backward()
     for parameter_name, parameter in method.named_parameters():
         if parameter.requires_grad:

@@ -69,14 +69,14 @@ CAMERAS: dict[int, CameraStyle] = {
                    azimuth=0.7, person_gain=1.0, noise=3.0, pitch=0.12),
     2: CameraStyle(infrared=False, place=2, kind="room", cast=(1.00, 1.02, 0.96), exposure=1.10, ambient=0.50,
                    azimuth=-0.6, person_gain=1.0, noise=4.0, pitch=0.16),
-    3: CameraStyle(infrared=True, place=2, kind="room", cast=(1.0, 1.0, 1.0), exposure=1.00, ambient=0.36,
-                   azimuth=0.1, person_gain=1.5, noise=6.0, pitch=0.16),
+    3: CameraStyle(infrared=True, place=2, kind="room", cast=(1.0, 1.0, 1.0), exposure=0.80, ambient=0.26,
+                   azimuth=0.1, person_gain=2.1, noise=6.0, pitch=0.16),
     4: CameraStyle(infrared=False, place=4, kind="street", cast=(1.10, 1.00, 0.94), exposure=1.45, ambient=0.34,
                    azimuth=1.0, person_gain=1.0, noise=2.5, pitch=0.20),
     5: CameraStyle(infrared=False, place=5, kind="yard", cast=(0.92, 1.00, 1.05), exposure=1.35, ambient=0.30,
                    azimuth=-1.1, person_gain=1.0, noise=2.5, pitch=0.14),
-    6: CameraStyle(infrared=True, place=6, kind="passage", cast=(1.0, 1.0, 1.0), exposure=0.85, ambient=0.30,
-                   azimuth=-0.2, person_gain=1.9, noise=7.0, pitch=0.18),
+    6: CameraStyle(infrared=True, place=6, kind="passage", cast=(1.0, 1.0, 1.0), exposure=0.62, ambient=0.22,
+                   azimuth=-0.2, person_gain=2.8, noise=7.0, pitch=0.18),
 }  # fmt: skip
 
 

@@ -105,6 +105,7 @@ def _draw_outfit(rng: np.random.Generator) -> Outfit:
     loose = {"slim": rng.uniform(0.0, 0.005), "wide": rng.uniform(0.018, 0.030)}.get(bottom, rng.uniform(0.006, 0.014))
     patterns = [kind for kind in PAINTERS if kind not in ("plain", "zip")]
     plain = ("zip", "plain") if top in WARM_TOPS else ("plain", "plain")
+    hair = _one(rng, HAIR_CUTS)
     return Outfit(
         top=top,
         sleeve=sleeve,
@@ -117,8 +118,8 @@ def _draw_outfit(rng: np.random.Generator) -> Outfit:
         looseness=loose,
         bottom_pattern=_one(rng, BOTTOM_PATTERNS),
         boot=rng.uniform(0.25, 0.75) if rng.random() < 0.22 else rng.uniform(0.0, 0.08),
-        hair=_one(rng, HAIR_CUTS),
-        beard=bool(rng.random() < 0.18),
+        hair=hair,
+        beard=bool(rng.random() < 0.35) and top != "dress" and bottom != "skirt" and hair in ("crop", "short", "bald"),
         headwear=_one(rng, HEADWEAR),
         scarf=bool(rng.random() < 0.14),
         bag=_one(rng, BAGS),

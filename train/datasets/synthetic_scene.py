@@ -54,7 +54,7 @@ def paint_scene(rng: np.random.Generator, kind: PlaceKind, height: int, width: i
     _floor_joints(rng, surface_HW, floor_px)
     furniture = {"room": (_door, _window, _board, _shelf, _plant), "corridor": (_door, _board, _pillar, _door)}
     outside = {"street": (_window, _door, _tree, _hedge, _lamp), "yard": (_tree, _hedge, _window, _lamp, _tree)}
-    painters = {**furniture, **outside, "passage": (_pillar, _board, _shelf, _lamp)}[kind]
+    painters = {**furniture, **outside, "passage": (_pillar, _board, _door, _window, _plant)}[kind]
     step = height * 0.46
     x = -rng.uniform(0, 0.5) * step
     while x < width:

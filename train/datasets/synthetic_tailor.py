@@ -82,7 +82,7 @@ def _torso(person: Person) -> Solid:
 
     waist_at, hip_at = at(length - below - 0.10), at(length - below)
     front = [
-        *((0.0, 0.036), (at(0.02), 0.055), (at(0.045), body.shoulder * 0.82), (at(0.075), body.shoulder * 0.90 + loose)),
+        *((0.0, 0.036), (at(0.014), 0.052), (at(0.032), body.shoulder * 0.74), (at(0.055), body.shoulder * 0.90 + loose)),
         *((at(0.16), body.shoulder * 0.79 + loose), (waist_at, body.waist + loose), (hip_at, body.hip + loose)),
         (1.0, body.hip * 0.97 + loose),
     ]

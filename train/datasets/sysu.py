@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -84,7 +85,7 @@ def open_sysu(folder: Path) -> SysuDataset:
     identities: dict[Split, tuple[int, ...]] = {
         split: read_identities(folder / "exp" / f"{split}_id.txt") for split in SPLITS
     }
-    for left, right in (("train", "test"), ("val", "test"), ("train", "val")):
+    for left, right in combinations(SPLITS, 2):
         both = set(identities[left]) & set(identities[right])
         if both:
             raise BadInput(f"{folder}: identity {min(both)} stands in both {left}_id.txt and {right}_id.txt")

@@ -1,9 +1,9 @@
 """Two-modality ResNet with cross-entropy and batch-hard triplet: what every paper compares with.
 
-Source: the "one-stream" network of Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI
-2021, section on visible-infrared re-ID, reduced to its parts that no later method drops: separate stems for visible and
-infrared (conv1 and bn1), one shared trunk, GeM, BNNeck, cross-entropy on the BNNeck output and triplet before it.
-Deviations: batch-hard instead of weighted triplet; no non-local blocks. There is no published row for this exact network.
+Source: the visible-infrared network of Ye et al., "Deep Learning for Person Re-identification: A Survey and
+Outlook", TPAMI 2021, reduced to the parts that no later method drops: separate stems for visible and infrared (conv1
+and bn1), one shared trunk, GeM, BNNeck, cross-entropy on the BNNeck output and triplet before it. Deviations:
+batch-hard instead of weighted triplet; no non-local blocks. There is no published row for this exact network.
 
 Shapes: B batch, C channel, H height, W width, D embedding.
 """

@@ -8,11 +8,12 @@ Three parts: VIMC, four equally likely colour changes of visible training images
 attention between the blocks of layers 2 and 3; CMR, the retrieval loss below. Verified against the public code
 (workingcoder/MCJA, MIT) by golden values: tests/train/test_mcja.py.
 
-Deviations from the public code, each a recipe setting whose default is the sound choice:
-- `cutmix_transposed`: the public cutmix reads (width, height) as (height, width), so its patch never reaches the lower half
-  of the body and 27 % of calls paste nothing. Default False: the patch may fall anywhere.
+Deviations from the public code; where there is a recipe setting, its default is the sound choice:
+- `cutmix_transposed`: the public cutmix reads (width, height) as (height, width), so its patch never reaches the lower
+  half of the body and 27 % of calls paste nothing. Default False: the patch may fall anywhere.
 - CMR is evaluated by its closed form where that is exact (four or more gallery items) instead of by torchsort.
 - A batch without both modalities, on which the public code crashes, has a CMR of 0.
+- The classifier starts from a normal distribution of deviation 0.001; the public initialisation is not documented.
 
 Shapes: B batch, C channel, H height, W width, M contexts, D embedding, Q query, G gallery.
 """
@@ -88,12 +89,8 @@ class Method(train.method.Method):
         # blocks; the names MDA_2 and MDA_3 are those of the public checkpoints.
         counts = {1: min(2, depths[1]), 2: min(3, depths[2])}
         self.first_attended = {stage: depths[stage] - count for stage, count in counts.items()}
-        self.MDA_2 = nn.ModuleList(
-            Mda(channels[1], recipe.contexts) for _ in range(counts[1])
-        )
-        self.MDA_3 = nn.ModuleList(
-            Mda(channels[2], recipe.contexts) for _ in range(counts[2])
-        )
+        self.MDA_2 = nn.ModuleList(Mda(channels[1], recipe.contexts) for _ in range(counts[1]))
+        self.MDA_3 = nn.ModuleList(Mda(channels[2], recipe.contexts) for _ in range(counts[2]))
         self.pool = GeneralizedMeanPool()
         self.bn_neck = bottleneck_norm(self.backbone.channels)
         self.classifier = nn.Linear(self.backbone.channels, identity_count, bias=False)
@@ -123,8 +120,8 @@ class Method(train.method.Method):
 def cross_modality_retrieval(feature_BD: Tensor, identity_B: Tensor, infrared_B: Tensor) -> Tensor:
     """CMR loss: soft ranks of the other modality's items against 1 for a match and G for a mismatch.
 
-    Each modality queries the other inside the batch; queries without a match or without a mismatch are dropped, and so is
-    a direction without queries. With 128 images it stays near 31.5 whatever is learned: its moving part is small.
+    Each modality queries the other inside the batch; queries without a match or without a mismatch are dropped, and
+    so is a direction without queries. With 128 images it stays near 31.5 whatever is learned: its moving part is small.
     """
     unit_BD = normalize(feature_BD if feature_BD.dtype == torch.float64 else feature_BD.float(), dim=1)
     terms = [

@@ -1,0 +1,188 @@
+"""Records, pictures and videos."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from deploy.display import PALETTE, UNKNOWN, Display, Status, colour_of, label_of
+from deploy.matching import Decision
+from deploy.sightings import Merge, Sighting, TrackKey, to_json
+from deploy.sinks.jsonl import JsonlSink
+from deploy.tracker import TrackedBox
+from deploy.viewers import VideoRecorder, open_window
+from engines.errors import BadInput
+from tests.camera_fakes import SHAPE, frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+V1, I1 = TrackKey("visible", 1), TrackKey("infrared", 1)
+STATUS = Status(engine="openvino int8", time_s=61.25, frames_per_s=23.8, summary="identities 2")
+
+
+def sighting(**changes: object) -> Sighting:
+    fields: dict[str, object] = {
+        "time_s": 1.23456,
+        "frame": 12,
+        "camera": "visible",
+        "modality": "visible",
+        "track": 1,
+        "identity": 3,
+        "box_px": (1.0, 2.0, 3.0, 4.0),
+        "similarity": 0.51239,
+        "matched_track": I1,
+    }
+    return Sighting(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_a_sighting_as_json() -> None:
+    assert json.loads(to_json(sighting())) == {
+        "event": "sighting",
+        "time_s": 1.2346,
+        "frame": 12,
+        "camera": "visible",
+        "modality": "visible",
+        "track": 1,
+        "identity": 3,
+        "box_px": [1.0, 2.0, 3.0, 4.0],
+        "similarity": 0.5124,
+        "matched_track": {"camera": "infrared", "track": 1},
+    }
+
+
+def test_unknown_is_null() -> None:
+    record = json.loads(to_json(sighting(identity=None, similarity=None, matched_track=None)))
+    assert (record["identity"], record["similarity"], record["matched_track"]) == (None, None, None)
+
+
+def test_every_line_is_in_the_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "s.jsonl"
+    with JsonlSink(path) as sink:
+        for _ in range(3):
+            sink.write(sighting())
+        assert len(path.read_text().splitlines()) == 3
+    assert sink.lost == 0
+
+
+def test_the_records_of_the_run_before_are_kept_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    for kept in (1, 2):
+        with JsonlSink(path) as sink:
+            sink.write(Merge(time_s=0.0, kept=kept, absorbed=9, similarity=None))
+    assert json.loads(path.read_text())["kept"] == 2
+    assert json.loads((tmp_path / "s.jsonl.previous").read_text())["kept"] == 1
+
+
+def test_a_sink_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected a file that can be written"):
+        JsonlSink(tmp_path)
+
+
+def display() -> Display:
+    return Display([("visible", SHAPE[::-1]), ("infrared", SHAPE[::-1])])
+
+
+def boxes(key: TrackKey) -> dict[TrackKey, TrackedBox]:
+    return {key: TrackedBox(track=1, box_4=np.array([60, 20, 30, 80], np.float32), score=0.9)}
+
+
+def test_the_picture_is_1280_wide_and_even() -> None:
+    width, height = display().size_px
+    assert (width, height % 2) == (1280, 0)
+    assert display().compose(STATUS).shape == (height, width, 3)
+
+
+def test_a_matched_pair_is_linked_in_its_colour() -> None:
+    target = display()
+    for key, camera, other in ((V1, "visible", I1), (I1, "infrared", V1)):
+        decision = Decision(identity=2, similarity=0.8, matched=other)
+        target.update(frame(camera=camera), boxes(key), {key: decision})  # type: ignore[arg-type]
+    image_HWC = target.compose(STATUS)
+    middle_HW3 = image_HWC[44:-34, 636:645].astype(int)
+    assert (np.abs(middle_HW3 - np.array(PALETTE[1])).sum(-1) < 30).any()
+
+
+def test_an_unmatched_pair_is_not_linked() -> None:
+    target = display()
+    for key, camera in ((V1, "visible"), (I1, "infrared")):
+        target.update(frame(camera=camera), boxes(key), {key: Decision(similarity=0.3)})  # type: ignore[arg-type]
+    middle_HW3 = target.compose(STATUS)[44:-34, 641:660].astype(int)
+    assert not (np.abs(middle_HW3 - np.array(UNKNOWN)).sum(-1) < 30).any()
+
+
+def test_a_camera_that_changes_its_size_is_fitted() -> None:
+    target = display()
+    big = frame()
+    target.update(big, {}, {})
+    object.__setattr__(big, "image_HWC", np.zeros((500, 300, 3), np.uint8))
+    target.update(big, {}, {})
+    assert target.compose(STATUS).shape[:2] == target.size_px[::-1]
+
+
+def test_a_box_beyond_the_border_is_drawn_without_harm() -> None:
+    target = display()
+    wild = TrackedBox(track=1, box_4=np.array([-40, -50, 300, 400], np.float32), score=0.9)
+    target.update(frame(), {V1: wild}, {V1: Decision(identity=1)})
+    target.compose(STATUS)
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [
+        (Decision(identity=3, similarity=0.8249), "ID 3  0.82"),
+        (Decision(identity=3), "ID 3"),
+        (Decision(similarity=0.4), "track 7  0.40"),
+        (Decision(), "track 7"),
+    ],
+)
+def test_labels(decision: Decision, expected: str) -> None:
+    assert label_of(7, decision) == expected
+
+
+def test_neighbouring_identities_differ_in_colour() -> None:
+    assert len({colour_of(identity) for identity in range(1, 11)}) == 10
+    assert colour_of(None) == UNKNOWN
+
+
+def frame_count(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0.0, 0.1, 0.2, 0.3], 4),
+        ([0.0, 0.3], 4),  # a gap is filled
+        ([0.0, 0.02, 0.04, 0.1], 2),  # 50 pictures a second into 10
+        ([0.0, 60.0, 60.1], 3),  # a stall of a minute is not
+    ],
+)
+def test_a_video_runs_at_the_speed_of_life(tmp_path: Path, times: list[float], expected: int) -> None:
+    recorder = VideoRecorder(tmp_path / "a.mp4", 10.0, (64, 48))
+    for time_s in times:
+        recorder.show(np.full((48, 64, 3), 100, np.uint8), time_s)
+    recorder.close()
+    assert frame_count(tmp_path / "a.mp4") == expected
+
+
+def test_a_video_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(BadInput, match="--save"):
+        VideoRecorder(tmp_path / "a.mp4", 10.0, (64, 48))
+
+
+def test_no_display_means_no_window_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert open_window("t", lambda: None, {}) is None
+    assert len(caplog.records) == 1
