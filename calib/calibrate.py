@@ -25,7 +25,8 @@ def calibrate(
     """Return a table for each range method, from one pass over the images."""
     import onnx
 
-    model = onnx.load(str(onnx_path))
+    model = onnx.ModelProto()
+    model.ParseFromString(onnx_path.read_bytes())
     tensors = place(model).measured
     batches = progress(
         pixel_batches(records, height_px, width_px),

@@ -5,7 +5,7 @@ Weights are stored as INT8 with a scale for each output channel; biases stay flo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def quantize(model: onnx.ModelProto, amax: Mapping[str, float], *, keep_float: I
         before.setdefault(node, []).append(dequantize)
         replaced[node, number] = f"{name}_dq"
     _rewrite(result, before, replaced, constants)
-    onnx.checker.check_model(result)
+    checker: Any = onnx.checker
+    checker.check_model(result)
     return result
 
 

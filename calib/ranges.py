@@ -6,7 +6,7 @@ ranges: the largest value, the 99.999th percentile, and the range of least squar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -67,12 +67,12 @@ class Histogram:
         """Return the magnitude that becomes 127."""
         if self.absmax == 0.0 or method == "absmax":
             return self.absmax
-        edge_B = np.arange(1, BINS + 1) * (self.range / BINS)
+        edge_B: NDArray[np.float64] = np.arange(1, BINS + 1) * (self.range / BINS)
         if method == "percentile":
-            total = self.count_B.cumsum()
+            total: NDArray[np.int64] = self.count_B.cumsum()
             reached = int(np.searchsorted(total, total[-1] * PERCENTILE / 100.0))
             return min(float(edge_B[min(reached, BINS - 1)]), self.absmax)
-        centre_B = edge_B - self.range / BINS / 2
+        centre_B: NDArray[np.float64] = edge_B - self.range / BINS / 2
         used = self.count_B > 0
         centre_B, weight_B = centre_B[used], self.count_B[used].astype(np.float64)
         errors = [self._squared_error(centre_B, weight_B, part * self.absmax) for part in CANDIDATES]
@@ -96,7 +96,7 @@ def measure(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    core = openvino.Core()
+    core: Any = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(threads)

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from engines.atomic import write_text
 from engines.errors import BadInput
@@ -35,7 +35,7 @@ class CalibrationTable:
         if self.format != FORMAT:
             raise BadInput(f"calibration table: expected format {FORMAT}, got {self.format!r}; calibrate again")
         for name, value in self.amax.items():
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            if not isinstance(cast("object", value), (int, float)) or not math.isfinite(value) or value < 0:
                 raise BadInput(f"calibration table: expected a range of 0 or more for {name!r}, got {value!r}")
 
     def save(self, path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from calib.drift import Drift
     from calib.ranges import RangeMethod
     from calib.table import CalibrationTable
-    from engines.manifest import Manifest
+    from engines.manifest import Manifest, Modality
     from train.datasets.sysu import ImageRecord
 
     Tables = dict[str, dict[RangeMethod, CalibrationTable]]  # FP32 file -> its tables
@@ -70,7 +70,9 @@ def _write(folder: Path, manifest: Manifest, tables: Tables, method: RangeMethod
     sources: dict[str, dict[str, str]] = {}
     for file, modalities in _fp32_files(manifest).items():
         table = tables[file][method]
-        model = quantize(onnx.load(str(folder / file)), table.amax)
+        source = onnx.ModelProto()
+        source.ParseFromString((folder / file).read_bytes())
+        model = quantize(source, table.amax)
         model.metadata_props.add(key="calibration_images_sha256", value=table.images_sha256)
         int8_path, table_path = (
             folder / file.replace(".fp32.", ".int8."),
@@ -91,8 +93,9 @@ def _write(folder: Path, manifest: Manifest, tables: Tables, method: RangeMethod
     return result
 
 
-def _fp32_files(manifest: Manifest):
-    files = {}
+def _fp32_files(manifest: Manifest) -> dict[str, list[Modality]]:
+    """Map each FP32 ONNX file to the modalities that it embeds."""
+    files: dict[str, list[Modality]] = {}
     for graph in manifest.graphs:
         if (graph.precision, graph.form) == ("fp32", "onnx"):
             files.setdefault(graph.file, []).append(graph.modality)

@@ -45,7 +45,7 @@ class Lane:
     frames: int = 0
     tracks: int = 0
     stalls: int = 0
-    last_s: float = 0.0
+    last_s: float | None = None
     stalled: bool = False
     reported: bool = False
 
@@ -229,7 +229,8 @@ class Pipeline:
 
     def _watch_stalls(self, time_s: float) -> None:
         for lane in self.lanes.values():
-            silent = lane.camera.live and not lane.camera.ended and time_s - lane.last_s > STALL_S
+            waiting = lane.camera.live and not lane.camera.ended
+            silent = waiting and lane.last_s is not None and time_s - lane.last_s > STALL_S
             if silent and not lane.stalled:
                 lane.stalls += 1
                 log.warning("%s camera: no picture for %.0f s; the other goes on", lane.camera.name, STALL_S)

@@ -68,7 +68,7 @@ def open_engine(
         raise BadInput(f"expected a precision out of {', '.join(PRECISIONS)}, got {precision!r}")
     if threads is not None and threads < 1:
         raise BadInput(f"expected at least one thread, got {threads}")
-    wanted = (cast("Precision", precision),) if precision else _FASTEST_FIRST
+    wanted = (precision,) if precision else _FASTEST_FIRST
     name = _choose(folder, manifest, wanted) if backend == "auto" else backend
     runtime = RUNTIMES[name]
     if runtime.missing():
@@ -106,8 +106,11 @@ def _choose(folder: Path, manifest: Manifest, wanted: tuple[Precision, ...]) -> 
 
 def _graphs(manifest: Manifest, precision: Precision, form: Form) -> dict[Modality, Graph] | None:
     """Return a graph for each modality, or None where one is missing."""
-    found = {modality: manifest.find(modality, precision, form) for modality in MODALITIES}
-    complete = {modality: graph for modality, graph in found.items() if graph is not None}
+    complete: dict[Modality, Graph] = {}
+    for modality in MODALITIES:
+        graph = manifest.find(modality, precision, form)
+        if graph is not None:
+            complete[modality] = graph
     return complete if len(complete) == len(MODALITIES) else None
 
 

@@ -29,7 +29,7 @@ class OpenVinoRun:
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+        core: Any = openvino.Core()
         self._compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
         self._request = self._compiled.create_infer_request()
 

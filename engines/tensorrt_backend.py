@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engines.errors import BadInput
-from engines.tensorrt_sdk import collecting_logger, load_sdk
+from engines.tensorrt_sdk import collecting_logger, cuda_driver, load_sdk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +29,8 @@ class TensorRtRun:
     """One plan, its execution context, and host and device memory for the largest batch of its profile."""
 
     def __init__(self, path: Path, flavour: Flavour) -> None:
-        import pycuda.driver as cuda
-
-        self._cuda: Any = cuda
         sdk = load_sdk(flavour)
-        cuda.init()
+        cuda = self._cuda = cuda_driver()
         # The primary context is the one that TensorRT and PyTorch use too; pycuda.autoinit would make a second one.
         self._cuda_context: Any = cuda.Device(0).retain_primary_context()
         self._cuda_context.push()
@@ -57,8 +54,8 @@ class TensorRtRun:
             self._input, self._output = inputs[0], outputs[0]
             largest = tuple(self._engine.get_tensor_profile_shape(self._input, 0)[2])
             dim = int(self._engine.get_tensor_shape(self._output)[1])
-            self._host_BHWC = cuda.pagelocked_empty(largest, np.uint8)
-            self._host_BD = cuda.pagelocked_empty((largest[0], dim), np.float32)
+            self._host_BHWC: NDArray[np.uint8] = cuda.pagelocked_empty(largest, np.uint8)
+            self._host_BD: NDArray[np.float32] = cuda.pagelocked_empty((largest[0], dim), np.float32)
             self._device_in: Any = cuda.mem_alloc(self._host_BHWC.nbytes)
             self._device_out: Any = cuda.mem_alloc(self._host_BD.nbytes)
             self._context.set_tensor_address(self._input, int(self._device_in))
@@ -114,9 +111,7 @@ def fits(manifest: Manifest, flavour: Flavour) -> bool:
     if not targets or find_spec("pycuda") is None:
         return False
     try:
-        import pycuda.driver as cuda
-
-        cuda.init()
+        cuda = cuda_driver()
         if cuda.Device.count() == 0:
             return False
         major, minor = cuda.Device(0).compute_capability()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.atomic import atomic_path
 from engines.errors import BadInput
-from engines.tensorrt_sdk import collecting_logger, load_sdk
+from engines.tensorrt_sdk import collecting_logger, cuda_driver, load_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,10 +106,7 @@ def _set_target(sdk: Any, config: Any, capabilities: Sequence[str]) -> str:
 
 def _gpu_here() -> str:
     """Name the compute capability that full TensorRT builds for: the first GPU's."""
-    import pycuda.driver as cuda
-
-    cuda.init()
-    major, minor = cuda.Device(0).compute_capability()
+    major, minor = cuda_driver().Device(0).compute_capability()
     return f"SM{major}{minor}"
 
 

@@ -35,14 +35,18 @@ def load_sdk(flavour: Flavour) -> Any:
     raise BadInput(f"expected {flavour} to be installed, got none: {extra}")
 
 
+def cuda_driver() -> Any:
+    """Import pycuda's driver and start it; without a GPU the driver raises its own error."""
+    driver: Any = importlib.import_module("pycuda.driver")
+    driver.init()
+    return driver
+
+
 def collecting_logger(sdk: Any) -> tuple[Any, list[str]]:
     """Return a TensorRT logger and the list into which it puts errors; the rest it drops."""
     errors: list[str] = []
 
     class Logger(sdk.ILogger):
-        def __init__(self) -> None:
-            super().__init__()
-
         def log(self, severity: Any, message: str) -> None:
             # A machine without a driver says so at every step; what fails for it fails with its own message.
             if severity in (sdk.ILogger.ERROR, sdk.ILogger.INTERNAL_ERROR) and "cudaError 35" not in message:

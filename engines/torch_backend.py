@@ -26,7 +26,7 @@ class TorchRun:
 
     def __call__(self, image_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         # PyTorch warns on read-only memory, such as a Pillow image's; it does not write here, but a copy is cheap.
-        image = torch.from_numpy(image_BHWC if image_BHWC.flags.writeable else image_BHWC.copy())
+        image = torch.as_tensor(image_BHWC if image_BHWC.flags.writeable else image_BHWC.copy())
         with torch.inference_mode():
             return np.asarray(self._module(image).numpy(), np.float32)
 

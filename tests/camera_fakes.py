@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deploy.sightings import Record
     from engines.manifest import Modality
 
-SHAPE = (120, 160)
+SHAPE: tuple[int, int] = (120, 160)
 
 
 def blank(value: int = 90) -> NDArray[np.uint8]:
@@ -137,7 +137,7 @@ class ListSink:
 def vector(*values: float) -> NDArray[np.float32]:
     """A unit vector."""
     array = np.array(values, np.float32)
-    return array / np.linalg.norm(array)
+    return np.asarray(array / np.linalg.norm(array), np.float32)
 
 
 def indices(frames: Sequence[Frame]) -> list[int]:

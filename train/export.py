@@ -41,9 +41,13 @@ EXPORT_TOOLS = ("torch", "onnx", "onnxscript")
 class PixelsToEmbedding(nn.Module):
     """What ships: uint8 RGB (B, H, W, 3) to float32 (B, D) of unit length, for one modality."""
 
+    mean_C11: Tensor
+    std_C11: Tensor
+
     def __init__(self, method: Method, modality: Modality) -> None:
         super().__init__()
-        self.method, self.modality = method, modality
+        self.method = method
+        self.modality: Modality = modality
         self.register_buffer("mean_C11", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("std_C11", torch.tensor(IMAGENET_STD).view(3, 1, 1))
 

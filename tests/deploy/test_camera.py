@@ -82,7 +82,11 @@ def test_a_stream_without_frames_is_refused() -> None:
 
 def test_a_driver_that_does_not_answer_is_refused_in_time() -> None:
     release = threading.Event()
-    source = ScriptedSource(before_grab=lambda number: release.wait() and None)
+
+    def hang(number: int) -> None:
+        release.wait()
+
+    source = ScriptedSource(before_grab=hang)
     with pytest.raises(BadInput, match=r"within 0\.01 s"), open_camera(source, open_timeout_s=0.01):
         pass
     release.set()
@@ -125,7 +129,7 @@ def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused_before_anything_opens() -> None:
-    with pytest.raises(BadInput, match="--ir: .* no such file"):
+    with pytest.raises(BadInput, match=r"--ir: .* no such file"):
         make_source("nowhere.mp4", "--ir")
 
 

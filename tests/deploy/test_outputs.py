@@ -85,7 +85,7 @@ def test_a_sink_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def display() -> Display:
-    return Display([("visible", SHAPE[::-1]), ("infrared", SHAPE[::-1])])
+    return Display([(name, (SHAPE[1], SHAPE[0])) for name in ("visible", "infrared")])
 
 
 def boxes(key: TrackKey) -> dict[TrackKey, TrackedBox]:

@@ -25,9 +25,7 @@ TRUTH: Boxes = {
 }
 V1, V2, I1, I2 = (TrackKey(camera, track) for camera in ("visible", "infrared") for track in (1, 2))
 FOLLOWING: Boxes = {
-    Spot(camera, number): [Person(1, LEFT), Person(2, RIGHT)]
-    for camera in ("visible", "infrared")
-    for number in FRAMES
+    Spot(camera, number): [Person(1, LEFT), Person(2, RIGHT)] for camera in ("visible", "infrared") for number in FRAMES
 }
 
 
@@ -89,7 +87,7 @@ def test_the_least_overlap_is_a_half(shift: float, matches: bool) -> None:
 
 
 def test_files_are_read_and_merges_are_followed(tmp_path: Path) -> None:
-    records = [{"event": "run"}]
+    records: list[dict[str, object]] = [{"event": "run"}]
     for camera, identity in (("visible", 1), ("infrared", 2)):
         records += [
             {"event": "box", "frame": 0, "camera": camera, "track": 1, "box_px": LEFT, "score": 1.0},

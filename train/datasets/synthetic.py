@@ -41,11 +41,11 @@ TRIALS = 10  # rows of a permutation, as in the official file
 class DatasetShape:
     """How many people and pictures. The default trains on a CPU in minutes."""
 
-    train_identities: int = 160
+    train_identities: int = 240
     val_identities: int = 20
     test_identities: int = 60
-    visible_images: int = 5  # of an identity in one visible camera, on average
-    infrared_images: int = 7
+    visible_images: int = 3  # of an identity in one visible camera, on average
+    infrared_images: int = 5
     indoor_share: float = 0.58  # of the people were seen by cameras 1 and 2; 56 of 96 in SYSU-MM01's test split
     presence: float = 0.98  # chance that cameras 3 to 6 saw a person; 378 of 384 there
 

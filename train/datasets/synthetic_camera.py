@@ -40,11 +40,11 @@ class SceneStyle:
     width_px: int = 64
     size_spread: float = 0.18  # crops vary by this share
     pose_range: float = 1.0
-    misalignment: float = 0.05  # of the box, as a share of the height
-    occlusion: float = 0.14  # share of pictures with something in front of the person
-    light_spread: float = 0.30  # of brightness from picture to picture, in octaves
+    misalignment: float = 0.03  # of the box, as a share of the height
+    occlusion: float = 0.08  # share of pictures with something in front of the person
+    light_spread: float = 0.25  # of brightness from picture to picture, in octaves
     noise: float = 1.0  # multiplies every camera's
-    blur_px: float = 0.7  # at 128 px; the mean of a picture's
+    blur_px: float = 0.6  # at 128 px; the mean of a picture's
     jpeg_quality: tuple[int, int] = (55, 92)
 
 
@@ -70,13 +70,13 @@ CAMERAS: dict[int, CameraStyle] = {
     2: CameraStyle(infrared=False, place=2, kind="room", cast=(1.00, 1.02, 0.96), exposure=1.10, ambient=0.50,
                    azimuth=-0.6, person_gain=1.0, noise=4.0, pitch=0.16),
     3: CameraStyle(infrared=True, place=2, kind="room", cast=(1.0, 1.0, 1.0), exposure=0.80, ambient=0.26,
-                   azimuth=0.1, person_gain=2.1, noise=6.0, pitch=0.16),
+                   azimuth=0.1, person_gain=2.1, noise=4.0, pitch=0.16),
     4: CameraStyle(infrared=False, place=4, kind="street", cast=(1.10, 1.00, 0.94), exposure=1.45, ambient=0.34,
                    azimuth=1.0, person_gain=1.0, noise=2.5, pitch=0.20),
     5: CameraStyle(infrared=False, place=5, kind="yard", cast=(0.92, 1.00, 1.05), exposure=1.35, ambient=0.30,
                    azimuth=-1.1, person_gain=1.0, noise=2.5, pitch=0.14),
     6: CameraStyle(infrared=True, place=6, kind="passage", cast=(1.0, 1.0, 1.0), exposure=0.62, ambient=0.22,
-                   azimuth=-0.2, person_gain=2.8, noise=7.0, pitch=0.18),
+                   azimuth=-0.2, person_gain=2.8, noise=5.0, pitch=0.18),
 }  # fmt: skip
 
 

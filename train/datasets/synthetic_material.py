@@ -88,7 +88,7 @@ SHOE_COLOURS = ((22, 22, 24), (44, 42, 42), (84, 58, 42), (200, 200, 198), (232,
 HAIR_COLOURS = ((18, 15, 14), (30, 23, 20), (48, 34, 26), (74, 50, 34), (124, 92, 58), (140, 136, 132))
 SKIN_COLOURS = ((238, 202, 178), (226, 184, 156), (204, 158, 126), (172, 124, 94), (124, 84, 62), (86, 58, 46))
 
-PATTERN_DYE_VANISHES = 0.40  # share of patterns whose two dyes reflect near infrared alike
+PATTERN_DYE_VANISHES = 0.20  # share of patterns whose two dyes reflect near infrared alike
 CARBON_DYE = 0.35  # share of dyes that keep absorbing at 850 nm (carbon black, pigment prints)
 
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 TOP_CUTS = ("tee", "shirt", "shirt", "hoodie", "jacket", "coat", "vest", "dress")
 BOTTOM_CUTS = ("slim", "slim", "straight", "straight", "wide", "shorts", "skirt")
-BOTTOM_PATTERNS = ("plain", "plain", "plain", "sides", "block", "checks", "hoops", "stripes")
+BOTTOM_PATTERNS = ("plain", "plain", "plain", "plain", "sides", "block", "block", "checks", "hoops", "stripes")
 HAIR_CUTS = ("short", "short", "crop", "bob", "long", "ponytail", "bun", "bald")
-BAGS = ("none", "none", "backpack", "backpack", "shoulder", "handbag")
-HEADWEAR = ("none", "none", "none", "none", "cap", "beanie")
+BAGS = ("none", "backpack", "backpack", "shoulder", "handbag")
+HEADWEAR = ("none", "none", "none", "cap", "beanie")
 WARM_TOPS = ("hoodie", "jacket", "coat", "vest")
 
 
@@ -110,7 +110,7 @@ def _draw_outfit(rng: np.random.Generator) -> Outfit:
         top=top,
         sleeve=sleeve,
         tail=tail,
-        top_pattern=_one(rng, plain) if rng.random() < 0.28 else _one(rng, patterns),
+        top_pattern=_one(rng, plain) if rng.random() < 0.18 else _one(rng, patterns),
         pattern_seed=int(rng.integers(2**31)),
         opening=rng.uniform(0.18, 0.6) if top in ("jacket", "coat", "vest") and rng.random() < 0.7 else 0.0,
         bottom="bare" if top == "dress" else bottom,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def write_streams(target: Path, shape: StreamShape, *, seed: int, infrared: InfraredKind) -> int:
     """Write the folder in one piece and return the number of frames of each video."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"{target} is not empty; name a new folder with --streams, or remove it first")
+        raise BadInput(f"{target} is not empty; name a new folder with --out, or remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from engines.errors import BadInput
 from train.datasets.synthetic_camera import CAMERAS, CameraStyle, develop, figure_radiance, look, sensor_of
 from train.datasets.synthetic_figure import Light, Place, draw_figure
 from train.datasets.synthetic_material import palette
@@ -92,6 +93,8 @@ class Sight(NamedTuple):
 
 def plan_walks(shape: StreamShape, seed: int) -> list[Walk]:
     """Let people come one by one and in pairs that meet or overtake each other."""
+    if not 1 <= shape.people <= 1000:
+        raise BadInput(f"expected 1 to 1000 people in the streams, got {shape.people}")
     rng = np.random.default_rng((seed, 6))
     gaps_s = (5.6, 0.8, 7.2, 1.6)  # after each: alone, meets the next, alone or overtaking
     walks: list[Walk] = []

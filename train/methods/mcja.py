@@ -58,7 +58,7 @@ class McjaRecipe(Recipe):
 
 
 class Mda(nn.Module):
-    """MDA, the attention of the journal version: gate channels by M spatial contexts; the identity at initialisation."""
+    """MDA, the journal version's attention: gate channels by M spatial contexts; the identity at initialisation."""
 
     def __init__(self, channels: int, contexts: int) -> None:
         super().__init__()

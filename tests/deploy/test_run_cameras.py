@@ -1,0 +1,152 @@
+"""The script as a user meets it: flags, refusals, and a whole run with a stand-in engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import deploy.installation
+from deploy.installation import match_settings, newest_engine
+from deploy.run_cameras import main, parse
+from engines.errors import BadInput
+from tests.camera_fakes import MANIFEST, ColourBackend
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_video(path: Path, frames: int, *, person: int = 200, fps: float = 10.0) -> Path:
+    """A wall, and from frame 15 on an upright figure that walks through it."""
+    rng = np.random.default_rng(7)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (320, 180))
+    for index in range(frames):
+        image_HWC = np.full((180, 320, 3), 90, np.uint8) + rng.integers(0, 4, (180, 320, 1), np.uint8)
+        if index >= 15:
+            left = 20 + 4 * (index - 15) % 240
+            image_HWC[50:140, left : left + 30] = person
+        writer.write(image_HWC)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> tuple[str, str]:
+    return str(write_video(tmp_path / "v.mp4", 60)), str(write_video(tmp_path / "i.mp4", 60))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourBackend:
+    backend = ColourBackend()
+    monkeypatch.setattr(deploy.installation, "open_engine", lambda folder, **options: backend)
+    return backend
+
+
+def test_the_flags_are_these() -> None:
+    """A new flag is a decision."""
+    assert set(vars(parse(["--rgb", "0", "--ir", "1"]))) == {
+        "rgb", "ir", "max_frames", "engine", "backend", "precision", "threshold", "embed_every", "detector",
+        "ir_invert", "sightings", "every_box", "save", "show",
+    }  # fmt: skip
+
+
+def test_a_whole_run(videos: tuple[str, str], engine: ColourBackend, tmp_path: Path) -> None:
+    sightings, video = tmp_path / "out" / "s.jsonl", tmp_path / "out" / "o.mp4"
+    flags = ["--rgb", videos[0], "--ir", videos[1], "--engine", str(tmp_path), "--threshold", "0.6"]
+    assert main([*flags, "--sightings", str(sightings), "--save", str(video), "--every-box"]) == 0
+    records = [json.loads(line) for line in sightings.read_text().splitlines()]
+    assert records[0]["event"] == "run"
+    assert records[-1]["event"] == "end"
+    tracks = [record for record in records if record["event"] == "track"]
+    assert {record["camera"]: record["identity"] for record in tracks} == {"visible": 1, "infrared": 1}
+    capture = cv2.VideoCapture(str(video))
+    assert capture.read()[0]
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    capture.release()
+
+
+def refusal(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(flags) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_missing_engine_says_how_to_build_one(
+    videos: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(deploy.installation, "BUILT", tmp_path / "none")
+    line = refusal(["--rgb", videos[0], "--ir", videos[1]], capsys)
+    assert "deploy/build_engine.py" in line
+
+
+def test_a_missing_camera_is_one_line(
+    engine: ColourBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(["--rgb", "93", "--ir", "94", "--engine", str(tmp_path)], capsys)
+    assert "visible camera '93' is not there" in line
+    assert not (Path.cwd() / "sightings.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rgb", "0", "--ir", "0"], "expected two cameras"),
+        (["--rgb", "0", "--ir", "1", "--embed-every", "0"], "--embed-every"),
+        (["--rgb", "0", "--ir", "1", "--max-frames", "0"], "--max-frames"),
+        (["--rgb", "0", "--ir", "1", "--threshold", "60"], "--threshold"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(flags, capsys)
+
+
+def test_a_file_that_is_no_video_is_one_line(
+    videos: tuple[str, str], engine: ColourBackend, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "no.mp4").write_text("no video")
+    assert main(["--rgb", videos[0], "--ir", str(tmp_path / "no.mp4"), "--engine", str(tmp_path)]) == 2
+    assert "expected a video that OpenCV can decode" in capfd.readouterr().err
+
+
+def test_thresholds_come_from_the_command_line_then_the_engine_then_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import dataclasses
+
+    measured = dataclasses.replace(MANIFEST, matching={"threshold": 0.5, "same_modality_threshold": 0.7})
+    assert match_settings(measured, None).threshold == 0.5
+    assert match_settings(measured, None).return_threshold == 0.7
+    assert match_settings(measured, 0.4).threshold == 0.4
+    assert match_settings(measured, 0.4).return_threshold == pytest.approx(0.7)
+    assert not caplog.records
+    assert match_settings(MANIFEST, None).threshold is None
+    assert ["reporting similarities only" in record.message for record in caplog.records] == [True]
+
+
+def test_the_newest_engine_is_taken(tmp_path: Path) -> None:
+    import os
+
+    for name, age in (("old", 100), ("new", 200), ("unfinished", 300)):
+        (tmp_path / name).mkdir()
+        if name != "unfinished":
+            (tmp_path / name / "manifest.json").touch()
+            os.utime(tmp_path / name / "manifest.json", (age, age))
+    assert newest_engine(tmp_path).name == "new"
+    with pytest.raises(BadInput, match=r"build_engine\.py"):
+        newest_engine(tmp_path / "nowhere")
+
+
+def test_help_loads_no_camera_library() -> None:
+    code = "import sys; from deploy.run_cameras import parse; print({'cv2', 'numpy', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
