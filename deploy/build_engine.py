@@ -52,20 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     from deploy.building import BuildRequest, build_engine
     from engines.errors import run_script
 
-    request = BuildRequest(
-        model=args.model,
-        precisions=tuple(args.precision),
-        backend=args.backend,
-        data=args.data,
-        calibration_images=args.calibration_images,
-        parity_images=args.parity_images,
-        out=args.out,
-        max_map_drop=args.max_map_drop,
-        accept_drift=args.accept_drift,
-    )
-
     def body() -> None:
-        build_engine(request)
+        build_engine(
+            BuildRequest(
+                model=args.model,
+                precisions=tuple(args.precision),
+                backend=args.backend,
+                data=args.data,
+                calibration_images=args.calibration_images,
+                parity_images=args.parity_images,
+                out=args.out,
+                max_map_drop=args.max_map_drop,
+                accept_drift=args.accept_drift,
+            )
+        )
 
     return run_script("build_engine", body)
 

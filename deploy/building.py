@@ -22,6 +22,7 @@ from calib.threshold import matching_threshold
 from deploy.int8 import add_int8
 from deploy.plans import add_plans, plan_flavours
 from engines.errors import BadInput
+from engines.manifest import MANIFEST_NAME
 from engines.open import BACKENDS, RUNTIMES, open_engine
 from engines.provenance import tool_versions
 from train.datasets.sysu import open_sysu
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engines.backend import Backend
     from engines.manifest import Precision
     from train.datasets.sysu import ImageRecord, Split, SysuDataset
 
@@ -58,12 +60,19 @@ class BuildRequest:
     max_map_drop: float = 0.5
     accept_drift: bool = False
 
+    def __post_init__(self) -> None:
+        known = [name for name in BACKENDS if name != "torch"]
+        if self.backend not in known:
+            raise BadInput(f"expected a backend out of {', '.join(known)}, got {self.backend!r}")
+        for name in ("calibration_images", "parity_images"):
+            if getattr(self, name) < 2:
+                raise BadInput(f"expected at least 2 for --{name.replace('_', '-')}, got {getattr(self, name)}")
+        if self.out is not None and self.out.exists() and not (self.out / MANIFEST_NAME).is_file():
+            raise BadInput(f"expected a new folder or an engine to replace for --out, got {self.out}, which is neither")
+
 
 def build_engine(request: BuildRequest) -> Path:
     """Build the folder and return it. It appears whole or not at all; an older one of the name stays until then."""
-    if request.backend not in BACKENDS or request.backend == "torch":
-        known = ", ".join(name for name in BACKENDS if name != "torch")
-        raise BadInput(f"expected a backend out of {known}, got {request.backend!r}")
     for name in ("torch", "onnx", "onnxscript"):
         if find_spec(name) is None:
             raise BadInput(f"expected {name} for the export, which is not installed: pip install -e .[train]")
@@ -73,8 +82,12 @@ def build_engine(request: BuildRequest) -> Path:
     flavours = plan_flavours(request.backend)  # what cannot be built is refused before minutes of work
     path = find_checkpoint(request.model)
     checkpoint = load_checkpoint(path)
-    folder_name = request.data or Path(str(checkpoint.dataset.get("folder", "")) or "--data")
-    dataset = open_sysu(folder_name)
+    trained_in = checkpoint.dataset.get("folder")
+    if request.data is None and trained_in is None:
+        raise BadInput(
+            f"{path}: expected to know its data set, which it does not; name the SYSU-MM01 folder with --data"
+        )
+    dataset = open_sysu(request.data or Path(str(trained_in)))
     split, held_out = held_out_images(dataset, checkpoint.dataset.get("train_on", ()), request.parity_images)
     out = (request.out or BUILT / (path.parent.name if path.stem == "checkpoint" else path.stem)).resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +192,12 @@ def embed_records(
 ) -> NDArray[np.float32]:
     """Embed images with an engine of folder, in the order of records (N, D)."""
     with open_engine(folder, backend=backend, precision=precision) as engine:
-        features = embed_images(engine.embed, records, engine.manifest.height_px, engine.manifest.width_px)
+        return embed_with(engine, records)
+
+
+def embed_with(engine: Backend, records: Sequence[ImageRecord]) -> NDArray[np.float32]:
+    """Embed images with an open engine, in the order of records (N, D)."""
+    features = embed_images(engine.embed, records, engine.manifest.height_px, engine.manifest.width_px)
     return np.stack([features[key(record)] for record in records])
 
 
@@ -189,8 +207,7 @@ def _threshold(folder: Path, records: Sequence[ImageRecord], split: Split, reque
     # A plan cannot run where there is no GPU; "auto" takes it where there is one.
     backend = request.backend if on_cpu else "auto"
     with open_engine(folder, backend=backend) as engine:
-        name = engine.name
-    feature_ND = embed_records(folder, records, *name.split())
+        name, feature_ND = engine.name, embed_with(engine, records)
     found = matching_threshold(records, feature_ND)
     log.info(
         "matching threshold %.4f with %s: %.2f %% false matches in %d pairs of different people, %.1f %% true matches",

@@ -14,9 +14,23 @@ from pathlib import Path
 from engines.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
-EPOCHS = 20
 # Everything that the demo writes; a second run removes these and nothing else.
 OUTPUTS = ("data", "streams", "run", "engine", "scores", "sightings.jsonl", "out.mp4", "report.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSize:
+    """How much is drawn and trained."""
+
+    identities: tuple[int, int, int]  # train, val, test
+    epochs: int
+    people: int  # who walk through the two streams
+    calibration_images: int
+
+
+FULL = DemoSize(identities=(240, 20, 60), epochs=20, people=8, calibration_images=256)
+# Shows that every stage works, in a minute or two; the figures of such a run mean nothing.
+QUICK = DemoSize(identities=(24, 8, 8), epochs=2, people=2, calibration_images=32)
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Done:
     seconds: float
 
 
-def demo_steps(out: Path, epochs: int) -> list[Step]:
+def demo_steps(out: Path, size: DemoSize) -> list[Step]:
     """List the commands; out is the folder that they share."""
     data, run, engine, scores = (str(out / name) for name in ("data", "run", "engine", "scores"))
     streams, sightings, video = out / "streams", str(out / "sightings.jsonl"), str(out / "out.mp4")
@@ -50,23 +64,34 @@ def demo_steps(out: Path, epochs: int) -> list[Step]:
         "width_px=48",
         "images_per_identity=8",
         "pad_px=4",
-        f"epochs={epochs}",
+        f"epochs={size.epochs}",
         "lr=1e-3",
-        f"milestones=[{epochs * 3 // 5}, {epochs * 17 // 20}]",
+        f"milestones=[{size.epochs * 3 // 5}, {size.epochs * 17 // 20}]",
         'train_on=["train"]',
     )
     chosen = tuple(part for setting in settings for part in ("--set", setting))
+
+    build = ("deploy/build_engine.py", run, "--out", engine, "--calibration-images", str(size.calibration_images))
 
     def evaluate(model: str, name: str, *more: str) -> tuple[str, ...]:
         return ("train/evaluate_model.py", model, "--data", data, *more, "--json", f"{scores}/{name}.json")
 
     return [
-        Step("write synthetic people in the layout of SYSU-MM01", ("train/make_synthetic.py", "--out", data)),
-        Step("write two overlapping camera streams", ("train/make_streams.py", "--out", str(streams))),
+        Step(
+            "write synthetic people in the layout of SYSU-MM01",
+            (
+                *("train/make_synthetic.py", "--out", data, "--train-identities", str(size.identities[0])),
+                *("--val-identities", str(size.identities[1]), "--test-identities", str(size.identities[2])),
+            ),
+        ),
+        Step(
+            "write two overlapping camera streams of other people",
+            ("train/make_streams.py", "--out", str(streams), "--people", str(size.people)),
+        ),
         Step("train MCJA, small", ("train/train_model.py", "mcja", "--data", data, *chosen, "--out", run)),
         Step("score the floor: raw pixels", evaluate("pixels", "pixels")),
         Step("score the trained model", evaluate(run, "pytorch")),
-        Step("export, calibrate, build, measure parity", ("deploy/build_engine.py", run, "--out", engine)),
+        Step("export, calibrate, build, measure parity", build),
         Step("score the INT8 engine", evaluate(engine, "int8", "--precision", "int8")),
         Step(
             "run the cameras",
@@ -79,14 +104,14 @@ def demo_steps(out: Path, epochs: int) -> list[Step]:
     ]
 
 
-def run_demo(out: Path, epochs: int | None) -> int:
+def run_demo(out: Path, size: DemoSize = FULL) -> int:
     """Run every step and write out/report.html; the first command that fails ends the demo with its exit code."""
     from deploy.demo_report import write_report
 
     started = time.monotonic()
     clear(out)
     (out / "scores").mkdir(parents=True)
-    steps = demo_steps(out, epochs or EPOCHS)
+    steps = demo_steps(out, size)
     done: list[Done] = []
     # Two cores and several thread pools: a pool that spins while it waits starves the others.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -14,13 +14,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run_demo",
         description=__doc__,
-        epilog="examples:\n  make demo\n  python deploy/run_demo.py --out /tmp/demo --epochs 3",
+        epilog="examples:\n  make demo\n  python deploy/run_demo.py --out /tmp/demo --quick",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder that is filled (default: demo)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="train for N epochs (default: the demo's own number)")
+    parser.add_argument("--quick", action="store_true", help="few people, two epochs: shows only that every stage works")
     return parser.parse_args(argv)
 
 
@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engines.errors import run_script
 
     def body() -> int:
-        from deploy.demo import run_demo
+        from deploy.demo import FULL, QUICK, run_demo
 
-        return run_demo(args.out, args.epochs)
+        return run_demo(args.out, QUICK if args.quick else FULL)
 
     return run_script("run_demo", body)
 

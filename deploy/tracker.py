@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deploy.assignment import assign
-from deploy.detector import overlap
+from deploy.detector import intersection, overlap
 from deploy.motion_filter import Motion, correct, predict, start
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class TrackerSettings:
     new_overlap: float = 0.3
     keep_lost_s: float = 2.0  # paper: 30 frames at 30 a second; people who cross hide each other for up to 2 s
     duplicate_overlap: float = 0.85
+    # Background subtraction makes one blob of two people who cross. Such a blob belongs to neither: followed, it drags
+    # a track along with the other person (one swapped identity in 8 synthetic crossings).
+    blobs: bool = False
+    blob_growth: float = 1.15  # a blob of two is larger than the one it is matched to
+    blob_cover: float = 0.6  # of the other one's prediction
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +124,10 @@ class Tracker:
             rows = {row for row, _ in pairs}
             return [track for row, track in enumerate(tracks) if row not in rows]
 
+        if settings.blobs:
+            merged = self._merged_blobs(confirmed, detections, strong)
+            used |= merged
+            strong = [index for index in strong if index not in merged]
         left = match(confirmed, strong, settings.strong_overlap)
         left_active = match([track for track in left if not track.lost], weak, settings.weak_overlap)
         unseen_fresh = match(fresh, [index for index in strong if index not in used], settings.new_overlap)
@@ -126,6 +135,21 @@ class Tracker:
             track.lost = True
         self._tracks = [track for track in self._tracks if track not in unseen_fresh]
         return used
+
+    def _merged_blobs(self, tracks: Sequence[_Track], detections: Detections, strong: Sequence[int]) -> set[int]:
+        """Return the boxes that hold two tracks, of which only one would get it."""
+        place_T4 = _boxes(tracks)
+        box_N4 = detections.box_N4[list(strong)]
+        matched = {column: row for row, column in _assign(tracks, box_N4, self.settings.strong_overlap)}
+        area_T, area_N = place_T4[:, 2] * place_T4[:, 3], box_N4[:, 2] * box_N4[:, 3]
+        cover_TN = intersection(place_T4, box_N4) / np.maximum(area_T, 1e-6)[:, None]
+        cover_TN[list(matched.values())] = 0  # who has a box of his own is not in this one
+        return {
+            strong[column]
+            for column, row in matched.items()
+            if area_N[column] > self.settings.blob_growth * area_T[row]
+            and cover_TN[:, column].max(initial=0) > self.settings.blob_cover
+        }
 
     def _see(self, track: _Track, detections: Detections, index: int, time_s: float) -> None:
         track.box_4 = detections.box_N4[index]

@@ -18,7 +18,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help_out = "new folder that receives visible.mp4, infrared.mp4 and truth.json"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_out)
     parser.add_argument("--people", type=int, default=8, metavar="N", help="who walks through (default: 8)")
-    parser.add_argument("--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)")
+    parser.add_argument(
+        "--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="give the data set's, for people of its kind (default: 0)")
     return parser.parse_args(argv)
 
@@ -37,7 +39,9 @@ def make(args: argparse.Namespace) -> None:
 
     shape = StreamShape(people=args.people)
     frames = write_streams(args.out, shape, seed=args.seed, infrared=args.infrared)
-    log.info("wrote two videos of %d frames (%.0f s, %d people) to %s", frames, frames / shape.fps, shape.people, args.out)
+    log.info(
+        "wrote two videos of %d frames (%.0f s, %d people) to %s", frames, frames / shape.fps, shape.people, args.out
+    )
 
 
 if __name__ == "__main__":

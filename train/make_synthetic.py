@@ -19,7 +19,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     output.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder that receives the tree")
     output.add_argument("--workers", type=int, metavar="N", help="processes (default: every core)")
     content = parser.add_argument_group("content")
-    content.add_argument("--train-identities", type=int, metavar="N", help="people to train on (default: 240)")
+    content.add_argument("--train-identities", type=int, metavar="N", help="people to train on (default: 320)")
     content.add_argument("--val-identities", type=int, metavar="N", help="people to validate on (default: 20)")
     content.add_argument("--test-identities", type=int, metavar="N", help="people to test on (default: 60)")
     content.add_argument(

@@ -119,8 +119,13 @@ def test_sysu_cardinalities_give_the_galleries_and_probes_of_the_protocol(tmp_pa
     dataset = open_sysu(tmp_path / "sysu")
     test = set(dataset.identities["test"])
     for cameras, single in ((VISIBLE_CAMERAS, 301), ((1, 2), 112)):
-        drawn = [rows for (camera, identity), rows in dataset.permutations.items() if camera in cameras and identity in test]
-        assert (sum(rows[0, :1].size for rows in drawn), sum(rows[0, :10].size for rows in drawn)) == (single, 10 * single)
+        drawn = [
+            rows for (camera, identity), rows in dataset.permutations.items() if camera in cameras and identity in test
+        ]
+        assert (sum(rows[0, :1].size for rows in drawn), sum(rows[0, :10].size for rows in drawn)) == (
+            single,
+            10 * single,
+        )
     assert len(dataset.split("test", cameras=INFRARED_CAMERAS)) == 3803
     assert len(dataset.split("test", cameras=VISIBLE_CAMERAS)) == 6775
 
@@ -151,7 +156,8 @@ def test_brightness_of_garments_is_unrelated_between_visible_and_near_infrared()
 def test_some_patterns_vanish_in_infrared_and_most_stay() -> None:
     people = [draw_person(0, identity) for identity in range(200)]
     contrast = [
-        abs(person.materials[Surface.TOP].infrared - person.materials[Surface.TOP_PATTERN].infrared) for person in people
+        abs(person.materials[Surface.TOP].infrared - person.materials[Surface.TOP_PATTERN].infrared)
+        for person in people
     ]
     vanished = float(np.mean(np.array(contrast) < 0.01))
     assert 0.1 < vanished < 0.4
@@ -228,9 +234,7 @@ def test_cover_is_one_inside_and_zero_outside_the_person() -> None:
     assert light_HWC.max() <= palette(person.materials, "visible", 17).max()
 
 
-def test_a_folder_with_content_is_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_content_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     assert make_synthetic.main(["--out", str(tmp_path), "--workers", "1"]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

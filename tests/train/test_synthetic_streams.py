@@ -51,7 +51,10 @@ def test_everyone_walks_through_both_views_at_overlapping_times() -> None:
     starts = sorted(walk.start_s for walk in walks)
     assert starts[0] >= EMPTY_S  # background subtraction sees the empty place first
     together = sum(
-        one.start_s < other.start_s < one.start_s + one.duration_s - 2 for one in walks for other in walks if one is not other
+        one.start_s < other.start_s < one.start_s + one.duration_s - 2
+        for one in walks
+        for other in walks
+        if one is not other
     )
     assert together >= 2
     assert 30 < frame_count(shape, walks) / shape.fps < 60
@@ -97,7 +100,11 @@ def test_views_are_mirrored_and_see_different_paths() -> None:
 def test_videos_and_truth_are_written_together(tmp_path: Path) -> None:
     shape = StreamShape(width_px=192, height_px=108, people=1)
     frames = write_streams(tmp_path / "streams", shape, seed=0, infrared="thermal")
-    assert sorted(path.name for path in (tmp_path / "streams").iterdir()) == ["infrared.mp4", "truth.json", "visible.mp4"]
+    assert sorted(path.name for path in (tmp_path / "streams").iterdir()) == [
+        "infrared.mp4",
+        "truth.json",
+        "visible.mp4",
+    ]
     truth = json.loads((tmp_path / "streams" / "truth.json").read_text())
     assert truth["fps"] == shape.fps
     assert set(truth["cameras"]) == set(VIEWS)

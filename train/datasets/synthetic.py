@@ -41,11 +41,11 @@ TRIALS = 10  # rows of a permutation, as in the official file
 class DatasetShape:
     """How many people and pictures. The default trains on a CPU in minutes."""
 
-    train_identities: int = 240
+    train_identities: int = 320
     val_identities: int = 20
     test_identities: int = 60
-    visible_images: int = 3  # of an identity in one visible camera, on average
-    infrared_images: int = 5
+    visible_images: int = 2  # of an identity in one visible camera, on average
+    infrared_images: int = 4
     indoor_share: float = 0.58  # of the people were seen by cameras 1 and 2; 56 of 96 in SYSU-MM01's test split
     presence: float = 0.98  # chance that cameras 3 to 6 saw a person; 378 of 384 there
 
@@ -152,9 +152,7 @@ def _renderer(plan: Plan, identity: int) -> Callable[[int, int], bytes]:
 
     def render(camera: int, index: int) -> bytes:
         rng = np.random.default_rng((plan.seed, 4, camera, identity, index))
-        crop_HWC = render_crop(
-            person, solids, camera, rng, seed=plan.seed, style=plan.style, infrared=plan.infrared
-        )
+        crop_HWC = render_crop(person, solids, camera, rng, seed=plan.seed, style=plan.style, infrared=plan.infrared)
         quality = int(rng.integers(*plan.style.jpeg_quality))
         return cv2.imencode(".jpg", crop_HWC, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
@@ -175,7 +173,9 @@ def _write_exp(plan: Plan, folder: Path, official_exp: Path | None) -> None:
         return
     for split in SPLITS:
         _write_identities(folder / f"{split}_id.txt", plan.identities[split])
-    _write_identities(folder / "available_id.txt", sorted(identity for split in SPLITS for identity in plan.identities[split]))
+    _write_identities(
+        folder / "available_id.txt", sorted(identity for split in SPLITS for identity in plan.identities[split])
+    )
     (folder / "rand_perm_cam.mat").write_bytes(permutation_file(plan.counts, plan.seed))
 
 

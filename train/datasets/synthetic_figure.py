@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from train.datasets.synthetic_person import Body
     from train.datasets.synthetic_pose import Pose
-    from train.datasets.synthetic_tailor import Solid
+    from train.datasets.synthetic_solid import Solid
 
 OUTSIDE = 255  # step across a part that lies beyond its outline
 STEPS = 256  # across a part: the sine of the angle from the camera's axis, -1 at 0 and 1 at 254
@@ -75,14 +75,15 @@ def draw_figure(
         outline_R = _outline(solid, pose.yaw)
         half_px = float(outline_R.max()) * place.stature
         sprite_RC2 = _sprite(solid, outline_R, half_px, pose.yaw, lit_S)
-        sprite_RC2[..., 1] = cv2.multiply(sprite_RC2[..., 1], _creases(sprite_RC2.shape[:2], light.folds, number, pose.yaw), scale=1 / 255)
+        creases_RC = _creases(sprite_RC2.shape[:2], light.folds, number, pose.yaw)
+        sprite_RC2[..., 1] = cv2.multiply(sprite_RC2[..., 1], creases_RC, scale=1 / 255)
         _paste(canvas_HW2, sprite_RC2, solid, start, end, half_px, place.stature)
     return Figure(np.ascontiguousarray(canvas_HW2[..., 0]), np.ascontiguousarray(canvas_HW2[..., 1]))
 
 
 def _outline(solid: Solid, yaw: float) -> NDArray[np.float32]:
     """Half widths of an elliptic body seen from this direction."""
-    return np.sqrt((solid.front_R * np.float32(cos(yaw))) ** 2 + (solid.side_R * np.float32(sin(yaw))) ** 2)
+    return np.sqrt((solid.hull.front_R * np.float32(cos(yaw))) ** 2 + (solid.hull.side_R * np.float32(sin(yaw))) ** 2)
 
 
 _ANGLE_S = np.arcsin(np.clip(np.arange(STEPS) / 127.0 - 1, -1, 1)).astype(np.float32)
@@ -114,9 +115,9 @@ def _sprite(
     flat_RC = _COLUMN_S.take(step_RC)
     flat_RC += turn
     flat_RC &= COLUMNS - 1
-    flat_RC += _row_start(solid.texture_RC.shape[0])
+    flat_RC += _row_start(solid.hull.texture_RC.shape[0])
     sprite_RC2 = np.empty((*step_RC.shape, 2), np.uint8)
-    np.multiply(solid.texture_RC.ravel().take(flat_RC), step_RC != OUTSIDE, out=sprite_RC2[..., 0])
+    np.multiply(solid.hull.texture_RC.ravel().take(flat_RC), step_RC != OUTSIDE, out=sprite_RC2[..., 0])
     sprite_RC2[..., 1] = lit_S.take(step_RC)
     return sprite_RC2
 

@@ -74,7 +74,9 @@ def _yoke(rng: np.random.Generator, down: NDArray[np.float32], angle: NDArray[np
 def _band(rng: np.random.Generator, down: NDArray[np.float32], angle: NDArray[np.float32]) -> Texture:
     middle, half = rng.uniform(0.11, 0.24), rng.uniform(0.015, 0.045)
     edge = np.abs(down - middle)
-    return np.where(edge < half, PATTERN, np.where(edge < half + rng.uniform(0, 0.012), ACCENT, GROUND)).astype(np.uint8)
+    return np.where(edge < half, PATTERN, np.where(edge < half + rng.uniform(0, 0.012), ACCENT, GROUND)).astype(
+        np.uint8
+    )
 
 
 def _logo(rng: np.random.Generator, down: NDArray[np.float32], angle: NDArray[np.float32]) -> Texture:

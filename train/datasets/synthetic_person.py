@@ -81,7 +81,7 @@ def draw_person(seed: int, identity: int) -> Person:
 
 
 def _draw_body(rng: np.random.Generator) -> Body:
-    build = rng.uniform(0.86, 1.24)  # slim to heavy
+    build = rng.uniform(0.80, 1.30)  # slim to heavy
     hip_height = rng.uniform(0.485, 0.535)
     return Body(
         shoulder=rng.uniform(0.108, 0.134) * (0.55 + 0.45 * build),
@@ -130,7 +130,9 @@ def _draw_outfit(rng: np.random.Generator) -> Outfit:
 
 def _draw_materials(rng: np.random.Generator, outfit: Outfit) -> dict[int, Material]:
     skin = pick_colour(rng, SKIN_COLOURS)
-    top_fabric = _one(rng, ("wool", "nylon", "leather", "polyester") if outfit.top in WARM_TOPS else ("cotton", "polyester"))
+    top_fabric = _one(
+        rng, ("wool", "nylon", "leather", "polyester") if outfit.top in WARM_TOPS else ("cotton", "polyester")
+    )
     bottom_fabric = _one(rng, ("denim", "cotton", "wool", "polyester"))
     top = dye_fabric(rng, top_fabric, pick_colour(rng, GARMENT_COLOURS))
     bottom = dye_fabric(rng, bottom_fabric, pick_colour(rng, BOTTOM_COLOURS))

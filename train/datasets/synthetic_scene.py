@@ -60,9 +60,14 @@ def paint_scene(rng: np.random.Generator, kind: PlaceKind, height: int, width: i
     while x < width:
         painters[int(rng.integers(len(painters)))](rng, surface_HW, int(x), floor_px)
         x += step * rng.uniform(0.7, 1.35)
-    surface_HW[floor_px - max(2, height // 60) : floor_px][surface_HW[floor_px - max(2, height // 60) : floor_px] == WALL] = TRIM
+    surface_HW[floor_px - max(2, height // 60) : floor_px][
+        surface_HW[floor_px - max(2, height // 60) : floor_px] == WALL
+    ] = TRIM
     return Scene(
-        surface_HW=surface_HW, shade_HW=_shade(rng, height, width, floor_px), materials=_materials(rng), floor_px=floor_px
+        surface_HW=surface_HW,
+        shade_HW=_shade(rng, height, width, floor_px),
+        materials=_materials(rng),
+        floor_px=floor_px,
     )
 
 
@@ -138,7 +143,14 @@ def _door(rng: np.random.Generator, surface_HW: Canvas, x: int, floor_px: int) -
     width = height * rng.uniform(0.42, 0.5)
     top = int(floor_px - height)
     _box(surface_HW, x, top, width, height, TRIM)
-    _box(surface_HW, int(x + width * 0.06), int(top + height * 0.03), width * 0.88, height, int(rng.choice((WOOD, METAL))))
+    _box(
+        surface_HW,
+        int(x + width * 0.06),
+        int(top + height * 0.03),
+        width * 0.88,
+        height,
+        int(rng.choice((WOOD, METAL))),
+    )
     _box(surface_HW, int(x + width * 0.62), int(top + height * 0.12), width * 0.2, height * 0.34, GLASS)
     _box(surface_HW, int(x + width * 0.12), int(top + height * 0.54), width * 0.1, height * 0.02, PAPER)
 
@@ -172,7 +184,14 @@ def _shelf(rng: np.random.Generator, surface_HW: Canvas, x: int, floor_px: int) 
         while left < x + width * 0.86:
             book = width * rng.uniform(0.04, 0.10)
             tall = height * rng.uniform(0.13, 0.24)
-            _box(surface_HW, int(left), int(y + height * 0.25 - tall), book * 0.8, tall, int(rng.choice((PAPER, PRINT, METAL))))
+            _box(
+                surface_HW,
+                int(left),
+                int(y + height * 0.25 - tall),
+                book * 0.8,
+                tall,
+                int(rng.choice((PAPER, PRINT, METAL))),
+            )
             left += book
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engines.manifest import Modality
     from train.datasets.synthetic_material import InfraredKind
     from train.datasets.synthetic_person import Person
-    from train.datasets.synthetic_tailor import Solid
+    from train.datasets.synthetic_solid import Solid
 
 FIRST_IDENTITY = 1001  # behind every identity of a data set of the default size and of SYSU-MM01's 533
 SUPERSAMPLING = 3  # these pictures are shown to people

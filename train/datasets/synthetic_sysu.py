@@ -24,7 +24,9 @@ def plan_like_sysu(
     blank: bool = False,
 ) -> Plan:  # fmt: skip
     """Plan every image that the real data set has; `only` leaves out the other splits' images, not their lists."""
-    missing = [name for name in (COUNTS_FILE, *(f"{split}_id.txt" for split in SPLITS)) if not (splits_folder / name).is_file()]
+    missing = [
+        name for name in (COUNTS_FILE, *(f"{split}_id.txt" for split in SPLITS)) if not (splits_folder / name).is_file()
+    ]
     if missing:
         raise BadInput(f"{splits_folder}: expected the published splits of SYSU-MM01, missing: {', '.join(missing)}")
     try:
@@ -35,8 +37,12 @@ def plan_like_sysu(
             for identity, count in row.items()
         }
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadInput(f"{splits_folder / COUNTS_FILE}: expected image counts per camera and identity, got {error}") from error
-    identities: dict[Split, tuple[int, ...]] = {split: read_identities(splits_folder / f"{split}_id.txt") for split in SPLITS}
+        raise BadInput(
+            f"{splits_folder / COUNTS_FILE}: expected image counts per camera and identity, got {error}"
+        ) from error
+    identities: dict[Split, tuple[int, ...]] = {
+        split: read_identities(splits_folder / f"{split}_id.txt") for split in SPLITS
+    }
     if set(only) != set(SPLITS):
         wanted = {identity for split in only for identity in identities[split]}
         counts = {key: count for key, count in counts.items() if key[1] in wanted}

@@ -1,23 +1,22 @@
-"""From a person to the solids that are drawn: each a textured body of revolution between two joints.
+"""From a person to the solids that are drawn: the body and the clothes on it.
 
-Shapes: R row along the part, C column around it.
+Lengths are in statures. Shapes: R row along the part, C column around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import hypot, pi
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from train.datasets.synthetic_accessory import bag_solids, hair_solids
 from train.datasets.synthetic_material import Surface
-from train.datasets.synthetic_pattern import ACCENT, COLUMNS, GROUND, PATTERN, ROWS_PER_STATURE, grid, paint
+from train.datasets.synthetic_pattern import ACCENT, COLUMNS, GROUND, PATTERN, grid, paint
+from train.datasets.synthetic_solid import Hull, Solid, blob, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from train.datasets.synthetic_pattern import Texture
     from train.datasets.synthetic_person import Person
@@ -26,24 +25,9 @@ TOP = {GROUND: Surface.TOP, PATTERN: Surface.TOP_PATTERN, ACCENT: Surface.TOP_AC
 BOTTOM = {GROUND: Surface.BOTTOM, PATTERN: Surface.BOTTOM_PATTERN, ACCENT: Surface.BOTTOM_PATTERN}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Solid:
-    """A part of the body; lengths in statures."""
-
-    texture_RC: Texture  # of Surface, 0 is transparent
-    front_R: NDArray[np.float32]  # half width seen from the front
-    side_R: NDArray[np.float32]  # half width seen from the side
-    start: str  # joint at row 0
-    end: str
-    before: float = 0.0  # how far the part reaches beyond its joints
-    after: float = 0.0
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the person's axes
-    nearer: float = 0.0  # added to the nearness when parts are sorted: what is worn over what
-
-
 def make_solids(person: Person) -> list[Solid]:
     """Cut and sew everything a person is made of."""
-    solids = [_torso(person), _neck(person), _head(person), *_hair(person), *_bag(person)]
+    solids = [_torso(person), _neck(person), _head(person), *hair_solids(person), *bag_solids(person)]
     for side in ("left", "right"):
         solids += [*_arm(person, side), *_leg(person, side)]
     if person.outfit.tail > 0.06:
@@ -53,21 +37,11 @@ def make_solids(person: Person) -> list[Solid]:
     return solids
 
 
-def _dress(mark_RC: Texture, surfaces: dict[int, Surface]) -> Texture:
+def _dress(mark_RC: Texture, surfaces: Mapping[int, Surface]) -> Texture:
     lookup = np.zeros(3, np.uint8)
     for mark, surface in surfaces.items():
         lookup[mark] = surface
     return lookup[mark_RC]
-
-
-def _profile(rows: int, points: Sequence[tuple[float, float]], cap: float = 0.0) -> NDArray[np.float32]:
-    """Interpolate half widths over the share of the length; cap rounds both ends over that share."""
-    share_R = (np.arange(rows) + 0.5) / rows
-    radius_R = np.interp(share_R, [at for at, _ in points], [radius for _, radius in points])
-    if cap > 0:
-        edge_R = np.clip(np.minimum(share_R, 1 - share_R) / cap, 0, 1)
-        radius_R = radius_R * np.sqrt(1 - (1 - edge_R) ** 2)
-    return np.maximum(radius_R, 1e-3).astype(np.float32)
 
 
 def _torso(person: Person) -> Solid:
@@ -82,7 +56,12 @@ def _torso(person: Person) -> Solid:
 
     waist_at, hip_at = at(length - below - 0.10), at(length - below)
     front = [
-        *((0.0, 0.036), (at(0.014), 0.052), (at(0.032), body.shoulder * 0.74), (at(0.055), body.shoulder * 0.90 + loose)),
+        *(
+            (0.0, 0.036),
+            (at(0.014), 0.052),
+            (at(0.032), body.shoulder * 0.74),
+            (at(0.055), body.shoulder * 0.90 + loose),
+        ),
         *((at(0.16), body.shoulder * 0.79 + loose), (waist_at, body.waist + loose), (hip_at, body.hip + loose)),
         (1.0, body.hip * 0.97 + loose),
     ]
@@ -91,9 +70,7 @@ def _torso(person: Person) -> Solid:
         *((hip_at, body.depth * 1.02 + loose), (1.0, body.depth * 0.95 + loose)),
     ]
     return Solid(
-        texture_RC=_torso_texture(person, length),
-        front_R=_profile(rows, front),
-        side_R=_profile(rows, side),
+        hull=Hull(_torso_texture(person, length), profile(rows, front), profile(rows, side)),
         start="neck",
         end="pelvis",
         after=below,
@@ -129,11 +106,11 @@ def _torso_texture(person: Person, length: float) -> Texture:
 def _neck(person: Person) -> Solid:
     rows = grid(0.07)[0].shape[0]
     scarf = person.outfit.scarf
-    radius_R = _profile(rows, ((0, 0.030), (1, 0.034))) if not scarf else _profile(rows, ((0, 0.048), (1, 0.062)), 0.3)
+    radius_R = profile(rows, ((0, 0.030), (1, 0.034))) if not scarf else profile(rows, ((0, 0.048), (1, 0.062)), 0.3)
     surface = Surface.SCARF if scarf else Surface.SKIN
     texture_RC = np.full((rows, COLUMNS), surface, np.uint8)
     return Solid(
-        texture_RC=texture_RC, front_R=radius_R, side_R=radius_R * 0.9, start="chin", end="neck", before=0.005,
+        hull=Hull(texture_RC, radius_R, radius_R * 0.9), start="chin", end="neck", before=0.005,
         after=0.028 if scarf else 0.004, nearer=0.13,
     )  # fmt: skip
 
@@ -148,7 +125,9 @@ def _head(person: Person) -> Solid:
     texture_RC = np.full((rows, COLUMNS), Surface.SKIN, np.uint8)
     if outfit.hair != "bald":
         low = {"crop": 0.52, "short": 0.66}.get(outfit.hair, 0.84)
-        hairline = np.where(front_1C > 0.35, 0.20 - 0.04 * np.cos(3 * angle_1C), low - 0.35 * np.clip(front_1C, -0.2, 1))
+        hairline = np.where(
+            front_1C > 0.35, 0.20 - 0.04 * np.cos(3 * angle_1C), low - 0.35 * np.clip(front_1C, -0.2, 1)
+        )
         texture_RC[share_R1 < hairline] = Surface.HAIR
     if outfit.beard:
         texture_RC[(share_R1 > 0.70) & (np.abs(angle_1C) < 1.3)] = Surface.HAIR
@@ -160,63 +139,8 @@ def _head(person: Person) -> Solid:
         low = 0.30 if outfit.headwear == "cap" else 0.36
         texture_RC[np.broadcast_to(share_R1 < low, texture_RC.shape)] = Surface.HEADWEAR
     skull = ((0.0, body.head * 0.62), (0.3, body.head * 0.74), (0.6, body.head * 0.72), (1.0, body.head * 0.52))
-    front_R = _profile(rows, skull, 0.38)
-    return Solid(
-        texture_RC=texture_RC, front_R=front_R, side_R=front_R * 1.16, start="crown", end="chin", nearer=0.15
-    )
-
-
-def _blob(
-    surface: Surface, points: Sequence[tuple[float, float]], length: float, cap: float, depth: float
-) -> dict[str, NDArray[np.float32] | Texture]:
-    rows = max(4, round(length * ROWS_PER_STATURE))
-    front_R = _profile(rows, points, cap)
-    texture_RC = np.full((rows, COLUMNS), surface, np.uint8)
-    return {"texture_RC": texture_RC, "front_R": front_R, "side_R": front_R * np.float32(depth)}
-
-
-def _hair(person: Person) -> list[Solid]:
-    body, outfit = person.body, person.outfit
-    head = body.head
-    solids: list[Solid] = []
-    if outfit.hair in ("bob", "long"):
-        drop = 0.03 if outfit.hair == "bob" else 0.13
-        shape = _blob(Surface.HAIR, ((0, head * 0.75), (0.5, head * 0.92), (1, head * 0.85)), 0.1 + drop, 0.3, 0.45)
-        solids.append(Solid(**shape, start="crown", end="chin", before=-0.01, after=drop, offset=(0, 0, -0.035), nearer=0.14))
-    elif outfit.hair == "ponytail":
-        shape = _blob(Surface.HAIR, ((0, head * 0.28), (0.4, head * 0.34), (1, head * 0.2)), 0.13, 0.2, 1.0)
-        solids.append(Solid(**shape, start="crown", end="chin", before=-0.04, after=0.05, offset=(0, 0, -0.075), nearer=0.15))
-    elif outfit.hair == "bun":
-        shape = _blob(Surface.HAIR, ((0, head * 0.42), (1, head * 0.42)), 0.05, 0.5, 1.0)
-        solids.append(Solid(**shape, start="crown", end="chin", before=0.018, after=-0.095, offset=(0, 0, -0.045), nearer=0.16))
-    if outfit.headwear == "cap":
-        shape = _blob(Surface.HEADWEAR, ((0, head * 0.62), (1, head * 0.62)), 0.02, 0.45, 1.0)
-        solids.append(Solid(**shape, start="crown", end="chin", before=-0.033, after=-0.083, offset=(0, 0, 0.05), nearer=0.16))
-    elif outfit.headwear == "beanie":
-        shape = _blob(Surface.HEADWEAR, ((0, head * 0.70), (1, head * 0.86)), 0.055, 0.45, 1.12)
-        solids.append(Solid(**shape, start="crown", end="chin", before=0.012, after=-0.085, nearer=0.16))
-    return solids
-
-
-def _bag(person: Person) -> list[Solid]:
-    outfit, body = person.outfit, person.body
-    half, length = outfit.bag_size
-    if outfit.bag == "none":
-        return []
-    shape = _blob(Surface.BAG, ((0, half * 0.86), (0.6, half), (1, half * 0.95)), length, 0.16, 0.55)
-    texture_RC = np.asarray(shape["texture_RC"])
-    rows = texture_RC.shape[0]
-    texture_RC[int(rows * 0.55) : int(rows * 0.60)] = Surface.BAG_TRIM
-    texture_RC[: int(rows * 0.12)] = Surface.BAG_TRIM
-    if outfit.bag == "backpack":
-        spine = body.shoulder_height + 0.025 - body.hip_height
-        back = -(body.depth + half * 0.42)
-        return [Solid(**shape, start="neck", end="pelvis", before=-0.035, after=length + 0.035 - spine, offset=(0, 0, back), nearer=0.08)]
-    if outfit.bag == "shoulder":
-        place = (outfit.bag_side * (body.hip + 0.02), 0.02, -0.01)
-        return [Solid(**shape, start="pelvis", end="knees", before=0.01, after=length * 0.7 - body.hip_height * 0.46, offset=place, nearer=0.08)]
-    side = "left" if outfit.bag_side > 0 else "right"
-    return [Solid(**shape, start=f"hand_{side}", end=f"below_{side}", after=length * 0.75 - 0.1, nearer=0.1)]
+    front_R = profile(rows, skull, 0.38)
+    return Solid(hull=Hull(texture_RC, front_R, front_R * 1.16), start="crown", end="chin", nearer=0.15)
 
 
 def _arm(person: Person, side: str) -> list[Solid]:
@@ -225,20 +149,23 @@ def _arm(person: Person, side: str) -> list[Solid]:
     surfaces = TOP if outfit.top != "vest" else dict.fromkeys(TOP, Surface.INNER)
     pattern = outfit.top_pattern if outfit.top_pattern not in ("logo", "zip", "sash", "half") else "plain"
     solids: list[Solid] = []
-    bones = ((f"shoulder_{side}", f"elbow_{side}", 0.165, 0.0, arm), (f"elbow_{side}", f"wrist_{side}", 0.14, 0.165, arm * 0.82))
+    bones = (
+        (f"shoulder_{side}", f"elbow_{side}", 0.165, 0.0, arm),
+        (f"elbow_{side}", f"wrist_{side}", 0.14, 0.165, arm * 0.82),
+    )
     for start, end, bone, done, radius in bones:
         length = bone + 2 * radius * 0.9
         texture_RC = _dress(paint(pattern, outfit.pattern_seed, length, done), surfaces)
         bare_R1 = grid(length)[0] + done - radius * 0.9 > outfit.sleeve * 0.305 + 0.012
         texture_RC[np.broadcast_to(bare_R1, texture_RC.shape)] = Surface.SKIN
         taper = ((0, radius), (0.35, radius * 1.02), (1, radius * (0.84 if done == 0 else 0.72)))
-        radius_R = _profile(texture_RC.shape[0], taper, radius * 0.9 / length)
+        radius_R = profile(texture_RC.shape[0], taper, radius * 0.9 / length)
         solids.append(
-            Solid(texture_RC=texture_RC, front_R=radius_R, side_R=radius_R, start=start, end=end,
+            Solid(hull=Hull(texture_RC, radius_R, radius_R), start=start, end=end,
                   before=radius * 0.9, after=radius * 0.9, nearer=0.09)
         )  # fmt: skip
-    shape = _blob(Surface.SKIN, ((0, 0.016), (0.5, 0.021), (1, 0.017)), 0.065, 0.35, 0.8)
-    solids.append(Solid(**shape, start=f"wrist_{side}", end=f"hand_{side}", before=0.008, after=0.004, nearer=0.085))
+    shape = blob(Surface.SKIN, ((0, 0.016), (0.5, 0.021), (1, 0.017)), 0.065, 0.35, 0.8)
+    solids.append(Solid(hull=shape, start=f"wrist_{side}", end=f"hand_{side}", before=0.008, after=0.004, nearer=0.085))
     return solids
 
 
@@ -255,27 +182,42 @@ def _leg(person: Person, side: str) -> list[Solid]:
         texture_RC = _dress(paint(outfit.bottom_pattern, outfit.pattern_seed + 1, length, done), BOTTOM)
         cloth = 0.0 if bare else outfit.looseness
         if bare:
-            texture_RC[:] = Surface.SKIN if outfit.beard or outfit.pattern_seed % 3 else Surface.SOCK  # some wear tights
+            texture_RC[:] = (
+                Surface.SKIN if outfit.beard or outfit.pattern_seed % 3 else Surface.SOCK
+            )  # some wear tights
         else:
             texture_RC[np.broadcast_to(down_R1 > outfit.leg * bone * 2.03, texture_RC.shape)] = Surface.SKIN
         if done > 0:
             texture_RC[np.broadcast_to(down_R1 > bone * (1.93 - outfit.boot * 0.9), texture_RC.shape)] = Surface.SHOE
-        points = ((0, above + cloth), (0.3, above * 1.02 + cloth), (0.85, below + cloth * 1.2), (1, below + cloth * 1.2))
-        radius_R = _profile(texture_RC.shape[0], points, above * 0.5 / length)
+        points = (
+            (0, above + cloth),
+            (0.3, above * 1.02 + cloth),
+            (0.85, below + cloth * 1.2),
+            (1, below + cloth * 1.2),
+        )
+        radius_R = profile(texture_RC.shape[0], points, above * 0.5 / length)
         solids.append(
-            Solid(texture_RC=texture_RC, front_R=radius_R, side_R=radius_R * 1.05, start=start, end=end,
+            Solid(hull=Hull(texture_RC, radius_R, radius_R * 1.05), start=start, end=end,
                   before=above * 0.75, after=above * (0.5 if done == 0 else 0.2))
         )  # fmt: skip
-    shape = _blob(Surface.SHOE, ((0, 0.026), (0.6, 0.027), (1, 0.02)), 0.15, 0.22, 0.85)
-    solids.append(Solid(**shape, start=f"heel_{side}", end=f"toe_{side}", before=0.02, after=0.015, nearer=0.002))
-    sole = _blob(Surface.SOLE, ((0, 0.026), (0.6, 0.028), (1, 0.02)), 0.15, 0.22, 0.5)
+    shape = blob(Surface.SHOE, ((0, 0.026), (0.6, 0.027), (1, 0.02)), 0.15, 0.22, 0.85)
+    solids.append(Solid(hull=shape, start=f"heel_{side}", end=f"toe_{side}", before=0.02, after=0.015, nearer=0.002))
+    sole = blob(Surface.SOLE, ((0, 0.026), (0.6, 0.028), (1, 0.02)), 0.15, 0.22, 0.5)
     solids.append(
-        Solid(**sole, start=f"heel_{side}", end=f"toe_{side}", before=0.02, after=0.015, offset=(0, -0.008, 0), nearer=0.0)
+        Solid(
+            hull=sole,
+            start=f"heel_{side}",
+            end=f"toe_{side}",
+            before=0.02,
+            after=0.015,
+            offset=(0, -0.008, 0),
+            nearer=0.0,
+        )
     )
     return solids
 
 
-def _skirt(person: Person, reach: float, surfaces: dict[int, Surface], nearer: float) -> Solid:
+def _skirt(person: Person, reach: float, surfaces: Mapping[int, Surface], nearer: float) -> Solid:
     body, outfit = person.body, person.outfit
     length = reach + 0.07
     start = body.shoulder_height - body.hip_height
@@ -286,10 +228,10 @@ def _skirt(person: Person, reach: float, surfaces: dict[int, Surface], nearer: f
         texture_RC[np.broadcast_to(np.abs(angle_1C) < outfit.opening * 0.9, texture_RC.shape)] = Surface.NOTHING
     flare = reach * (0.10 + 0.16 * (outfit.pattern_seed % 5) / 4)
     points = ((0, body.hip * 0.97), (0.2, body.hip + 0.008), (1, body.hip + flare))
-    front_R = _profile(texture_RC.shape[0], points)
-    side_R = _profile(texture_RC.shape[0], ((0, body.depth), (0.2, body.depth + 0.012), (1, body.depth + flare)))
+    front_R = profile(texture_RC.shape[0], points)
+    side_R = profile(texture_RC.shape[0], ((0, body.depth), (0.2, body.depth + 0.012), (1, body.depth + flare)))
     after = length - hypot(0.05, body.hip_height * 0.47)
     return Solid(
-        texture_RC=texture_RC, front_R=front_R, side_R=side_R, start="pelvis", end="knees", before=0.05, after=after,
+        hull=Hull(texture_RC, front_R, side_R), start="pelvis", end="knees", before=0.05, after=after,
         nearer=nearer,
     )  # fmt: skip

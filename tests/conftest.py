@@ -1,0 +1,77 @@
+"""What several folders of tests share: a small tree and engine folders built from it, each made once a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.small_tree import write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from train.datasets.sysu import ImageRecord
+
+
+@pytest.fixture(scope="session")
+def session_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people to train and calibrate on, four to judge with; 64 x 32 pixels. Read only."""
+    return write_tree(tmp_path_factory.mktemp("tree"), train=6, val=4, test=2, size=(64, 32))
+
+
+@pytest.fixture(scope="session")
+def engine_of(tmp_path_factory: pytest.TempPathFactory, session_tree: Path) -> Callable[[str], Path]:
+    """Return the engine folder of a method's small random network, built when first asked for. Read only."""
+    built: dict[str, Path] = {}
+
+    def engine(name: str) -> Path:
+        if name not in built:
+            pytest.importorskip("torch", reason="needs torch to build an engine")
+            from deploy.building import BuildRequest, build_engine
+            from tests.small_engine import save_random_checkpoint
+
+            folder = tmp_path_factory.mktemp(name)
+            checkpoint = save_random_checkpoint(name, session_tree, folder / "run" / "checkpoint.pt")
+            built[name] = build_engine(
+                BuildRequest(
+                    model=checkpoint,
+                    out=folder / "built",
+                    calibration_images=48,
+                    parity_images=48,
+                    backend="openvino",  # no plans: tests/engines/test_tensorrt_build.py builds one
+                    accept_drift=True,  # random weights; tests/parity has their limits
+                )
+            )
+        return built[name]
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def reference_of(
+    engine_of: Callable[[str], Path], session_tree: Path
+) -> Callable[[str], tuple[list[ImageRecord], NDArray[np.float32]]]:
+    """Return the judging images and a method's PyTorch embeddings of them; loading the program takes seconds."""
+    found: dict[str, tuple[list[ImageRecord], NDArray[np.float32]]] = {}
+
+    def reference(name: str) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+        if name not in found:
+            from deploy.building import embed_records
+            from train.datasets.sysu import open_sysu
+
+            records = open_sysu(session_tree).split("val")
+            found[name] = records, embed_records(engine_of(name), records, "torch", "fp32")
+        return found[name]
+
+    return reference
+
+
+@pytest.fixture(scope="session")
+def engine_folder(engine_of: Callable[[str], Path]) -> Path:
+    """An engine of two streams: four ONNX graphs, two PyTorch programs. Read only."""
+    return engine_of("baseline")
