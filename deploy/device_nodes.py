@@ -46,7 +46,8 @@ def explain_refusal(device: str, flag: str, *, sysfs: Path = SYSFS, dev: Path = 
     listing = ", ".join(f'{node.number} "{node.name}"' for node in cameras) or "none"
     role = {"--rgb": "visible camera", "--ir": "infrared camera"}.get(flag, "camera")
     if not path.exists():
-        return f"{role} {device!r} is not there: no {path}; cameras here: {listing}; give one of them with {flag}"
+        advice = f"give one of them with {flag}" if cameras else "connect one, or give a video file"
+        return f"{role} {device!r} is not there: no {path}; cameras here: {listing}; {advice}"
     number = re.fullmatch(r"video(\d+)", path.resolve().name)
     node = next((node for node in nodes if number and node.number == int(number[1])), None)
     if node is not None and not node.is_camera:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WIDTH_PX, HEADER_PX, FOOTER_PX, GAP_PX = 1280, 44, 34, 4
 VIEW_PX = (WIDTH_PX - GAP_PX) // 2
 BACKGROUND, PANEL, INK, QUIET = (14, 17, 22), (24, 28, 36), (236, 240, 245), (140, 150, 163)
-UNKNOWN = (158, 166, 178)
+UNKNOWN = (214, 219, 226)
 # Ten hues that stay apart on grey infrared pictures and for most colour-blind eyes.
 PALETTE: tuple[Colour, ...] = (
     (64, 196, 255),
@@ -145,9 +145,14 @@ def colour_of(identity: int | None) -> Colour:
 
 
 def label_of(mark_track: int, decision: Decision) -> str:
-    """Return what stands over a box: the identity and how sure, or the track where there is no identity."""
-    name = f"ID {decision.identity}" if decision.identity is not None else f"track {mark_track}"
-    return name if decision.similarity is None else f"{name}  {decision.similarity:.2f}"
+    """Return what stands over a box: the identity and the similarity of its match, or the track without identities."""
+    if decision.identity is None:
+        return (
+            f"track {mark_track}" if decision.similarity is None else f"track {mark_track}  {decision.similarity:.2f}"
+        )
+    # The similarity of somebody who is not matched would read as if he were.
+    matched = decision.matched is not None and decision.similarity is not None
+    return f"ID {decision.identity}  {decision.similarity:.2f}" if matched else f"ID {decision.identity}"
 
 
 def _draw_mark(canvas_HWC: Pixels, mark: _Mark, view_left: int) -> None:
@@ -155,7 +160,9 @@ def _draw_mark(canvas_HWC: Pixels, mark: _Mark, view_left: int) -> None:
     colour = colour_of(mark.decision.identity)
     # A box may leave its view; the line must not run into the other one.
     x0, x1 = max(x, view_left), min(x + width, view_left + VIEW_PX - 1)
-    cv2.rectangle(canvas_HWC, (x0, max(y, HEADER_PX)), (x1, y + height), colour, 2, cv2.LINE_AA)
+    bottom = min(y + height, canvas_HWC.shape[0] - FOOTER_PX - 1)
+    for line, thickness in ((BACKGROUND, 4), (colour, 2)):  # the dark rim keeps it readable on every background
+        cv2.rectangle(canvas_HWC, (x0, max(y, HEADER_PX)), (x1, bottom), line, thickness, cv2.LINE_AA)
     label = label_of(mark.key.track, mark.decision)
     label_width = text_mask(label, 15).shape[1] + 12
     place = (min(max(x0 - 1, view_left), view_left + VIEW_PX - label_width), max(y - 24, HEADER_PX))

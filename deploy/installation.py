@@ -28,7 +28,7 @@ from deploy.sinks.jsonl import JsonlSink
 from deploy.sources import make_source
 from deploy.stage_clock import StageClock
 from deploy.stopping import stop_on_signals
-from deploy.tracker import Tracker
+from deploy.tracker import Tracker, TrackerSettings
 from deploy.viewers import VideoRecorder, Viewer, open_window
 from engines.errors import BadInput
 from engines.manifest import MANIFEST_NAME
@@ -88,20 +88,21 @@ def run(options: Options) -> int:
             open_engine(folder, backend=options.backend, precision=options.precision, threads=threads)
         )
         detectors = _make_detectors(options, threads)
-        settings = match_settings(backend.manifest, options.threshold)
         stop = stack.enter_context(stop_on_signals())
         cameras = _open_cameras(stack, sources)
-        sink = stack.enter_context(JsonlSink(options.sightings))
+        settings = match_settings(backend.manifest, options.threshold)
         lanes = {
             camera.name: Lane(
                 camera=camera,
                 detector=detector,
-                tracker=Tracker(),
+                tracker=Tracker(TrackerSettings(blobs=options.detector is None)),
                 selector=CropSelector(CropSettings(every_frames=options.embed_every)),
             )
             for camera, detector in zip(cameras, detectors, strict=True)
         }
         display = Display([(camera.name, camera.size_px) for camera in cameras])
+        viewers = _open_viewers(stack, options, cameras, display, stop)
+        sink = stack.enter_context(JsonlSink(options.sightings))
         pipeline = Pipeline(
             lanes=lanes,
             backend=backend,
@@ -112,7 +113,7 @@ def run(options: Options) -> int:
             every_box=options.every_box,
             max_frames=options.max_frames,
             display=display,
-            viewers=_open_viewers(stack, options, cameras, display, stop),
+            viewers=viewers,
             legend=_legend(settings),
         )
         sink.write(_run_start(backend, settings, options))
@@ -124,7 +125,9 @@ def run(options: Options) -> int:
 
 def newest_engine(built: Path) -> Path:
     """Return the engine folder whose manifest was written last."""
-    manifests = sorted(built.glob(f"*/{MANIFEST_NAME}"), key=lambda path: path.stat().st_mtime)
+    # A folder whose name starts with a dot is being built at this moment.
+    found = [path for path in built.glob(f"*/{MANIFEST_NAME}") if not path.parent.name.startswith(".")]
+    manifests = sorted(found, key=lambda path: path.stat().st_mtime)
     if not manifests:
         raise BadInput(f"expected an engine in {built}, found none; build one with deploy/build_engine.py")
     return manifests[-1].parent

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from deploy.display import Display, Status
 from deploy.sightings import Merge, RunEnd, Sighting, TrackedFrame, TrackEnd, TrackKey
+from engines.errors import BadInput
 from engines.preprocess import batch_crops
 
 if TYPE_CHECKING:
@@ -166,7 +167,11 @@ class Pipeline:
             batch_BHWC = batch_crops([crop.image_HWC for _, crop in due], manifest.height_px, manifest.width_px)
             try:
                 embedding_BD = self.backend.embed(batch_BHWC, modality)
-            except RuntimeError as error:  # a GPU that falls over must not take the tracks with it
+            except BadInput:
+                raise
+            except (
+                Exception
+            ) as error:  # every runtime has its own; a GPU that falls over must not take the tracks along
                 self._embed_failures += 1
                 if not self._embed_failing:
                     log.error("%s: no embeddings (%s); tracking goes on without identities", self.backend.name, error)

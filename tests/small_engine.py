@@ -48,6 +48,8 @@ def random_method(name: str, tree: Path) -> Method:
                 # One deviation for all: random features have few directions, and the neck would blow up the others,
                 # which hold nothing but rounding error.
                 norm.running_var.fill_(float(norm.running_var.mean()))
+                # Part of what all images share stays, or only that rounding error would be left of the small rest.
+                norm.running_mean.mul_(0.5)
     return method.eval()
 
 

@@ -34,9 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make(args: argparse.Namespace) -> None:
+    from engines.errors import BadInput
     from train.datasets.synthetic_stream_files import write_streams
     from train.datasets.synthetic_streams import StreamShape
 
+    if args.seed < 0:
+        raise BadInput(f"expected a --seed of 0 or more, got {args.seed}")
     shape = StreamShape(people=args.people)
     frames = write_streams(args.out, shape, seed=args.seed, infrared=args.infrared)
     log.info(

@@ -44,20 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make(args: argparse.Namespace) -> None:
     import time
 
+    from engines.errors import BadInput
     from train.datasets.synthetic import DatasetShape, Plan, default_workers, draw_counts, write_dataset
     from train.datasets.synthetic_camera import SceneStyle
     from train.datasets.synthetic_sysu import plan_like_sysu
     from train.datasets.sysu import SPLITS
 
     sizes = {f"{split}_identities": getattr(args, f"{split}_identities") for split in SPLITS}
-    shape = DatasetShape(**{name: size for name, size in sizes.items() if size is not None})
+    given = {name: size for name, size in sizes.items() if size is not None}
     exp: Path | None = args.like_sysu
+    if exp is None and args.only:
+        raise BadInput("--only chooses splits of --like-sysu; give that too, or --train-identities and its like")
+    if exp is not None and given:
+        raise BadInput("--like-sysu fixes who is in which split; leave out the numbers of identities")
+    if args.seed < 0 or (args.workers is not None and args.workers < 1):
+        raise BadInput("expected a --seed of 0 or more and at least 1 of --workers")
     if exp is not None:
         plan = plan_like_sysu(
             exp, seed=args.seed, style=SceneStyle(), infrared=args.infrared, only=args.only or SPLITS, blank=args.blank
         )
     else:
-        identities, counts = draw_counts(shape, args.seed)
+        identities, counts = draw_counts(DatasetShape(**given), args.seed)
         plan = Plan(identities=identities, counts=counts, seed=args.seed, infrared=args.infrared, blank=args.blank)
     began_s = time.monotonic()
     workers = args.workers if args.workers is not None else default_workers()

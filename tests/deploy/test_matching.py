@@ -205,6 +205,47 @@ def test_tracks_that_never_overlapped_are_not_paired() -> None:
     assert target.decision(I1).matched is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crowd_that_comes_and_goes(seed: int) -> None:
+    """Six of ten people at a time, seen by both cameras, for 60 rounds; some return under new track numbers.
+
+    Embeddings are a person's direction, a modality's direction and noise, so that the cosines are like a trained
+    network's: 0.65 for one person across modalities, 0.25 for two people of one modality.
+    """
+    rng = np.random.default_rng(seed)
+    person_D = np.linalg.qr(rng.normal(size=(64, 64)))[0][:12]
+    target = matcher(threshold=0.45, same=0.6)
+    present: dict[int, tuple[TrackKey, TrackKey]] = {}
+    owner: dict[TrackKey, int] = {}
+    wrong = pairs = 0
+    count = 0
+    for round_number in range(60):
+        for person in list(present):
+            if rng.random() < 0.1:
+                for key in present.pop(person):
+                    target.end(key)
+        while len(present) < 6:
+            person = int(rng.choice([p for p in range(10) if p not in present]))
+            count += 1
+            present[person] = (TrackKey("visible", count), TrackKey("infrared", count))
+            owner.update(dict.fromkeys(present[person], person))
+        seen: dict[TrackKey, np.ndarray | None] = {}
+        for person, keys in present.items():
+            for row, key in enumerate(keys):
+                noise_D = rng.normal(size=64) * 0.04
+                seen[key] = vector(*(person_D[person] * 0.85 + person_D[10 + row] * 0.5 + noise_D))
+        step(target, float(round_number), seen)
+        for camera in ("visible", "infrared"):
+            live = [target.decision(key).identity for keys in present.values() for key in keys if key.camera == camera]
+            assert None not in live
+            assert len(set(live)) == len(live)  # nobody is twice in one camera
+        for visible, infrared in present.values():
+            pairs += 1
+            wrong += target.decision(visible).identity != target.decision(infrared).identity
+    assert wrong / pairs < 0.02
+    assert len({target.decision(key).identity for keys in present.values() for key in keys}) == 6
+
+
 def tracklet(identity: int, mean: np.ndarray, modality: str = "visible") -> Tracklet:
     return Tracklet(
         identity=identity,

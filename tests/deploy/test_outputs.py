@@ -135,7 +135,8 @@ def test_a_box_beyond_the_border_is_drawn_without_harm() -> None:
 @pytest.mark.parametrize(
     ("decision", "expected"),
     [
-        (Decision(identity=3, similarity=0.8249), "ID 3  0.82"),
+        (Decision(identity=3, similarity=0.8249, matched=I1), "ID 3  0.82"),
+        (Decision(identity=3, similarity=0.2), "ID 3"),  # the nearest, but no match
         (Decision(identity=3), "ID 3"),
         (Decision(similarity=0.4), "track 7  0.40"),
         (Decision(), "track 7"),

@@ -136,7 +136,7 @@ def test_thresholds_come_from_the_command_line_then_the_engine_then_nowhere(
 def test_the_newest_engine_is_taken(tmp_path: Path) -> None:
     import os
 
-    for name, age in (("old", 100), ("new", 200), ("unfinished", 300)):
+    for name, age in (("old", 100), ("new", 200), ("unfinished", 300), (".new.being-built", 400)):
         (tmp_path / name).mkdir()
         if name != "unfinished":
             (tmp_path / name / "manifest.json").touch()

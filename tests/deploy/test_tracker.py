@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploy.motion_filter import correct, predict, start
-from deploy.tracker import Tracker
+from deploy.tracker import Tracker, TrackerSettings
 from tests.camera_fakes import detections, frame
 
 
@@ -67,6 +67,28 @@ def test_a_gap_of_three_seconds_ends_the_track() -> None:
     # Last seen at 0.4 s; more than 2 s later is 2.5 s.
     assert [index for index, tracks in enumerate(ended) if tracks] == [25]
     assert tracker.finish() == (2,)
+
+
+def test_a_blob_of_two_people_drags_nobody_along() -> None:
+    """Person 1 walks left, person 2 stands; at the frames 8 to 11 both are one blob."""
+
+    def run(*, blobs: bool) -> list[dict[int, float]]:
+        tracker = Tracker(TrackerSettings(blobs=blobs))
+        found: list[dict[int, float]] = []
+        for index in range(16):
+            walker, stander = 100.0 - 6 * index, 30.0
+            if 8 <= index < 12:
+                left, right = min(walker, stander), max(walker, stander) + 20
+                boxes = detections((left, 28, right - left, 64, 1))
+            else:
+                boxes = detections((walker, 30, 20, 60, 1), (stander, 30, 20, 60, 1))
+            found.append({b.track: float(b.box_4[0]) for b in tracker.update(boxes, frame(index)).seen})
+        return found
+
+    assert run(blobs=True)[7] == {1: 58.0, 2: 30.0}
+    assert run(blobs=True)[9] == {}
+    assert run(blobs=True)[15] == {1: 10.0, 2: 30.0}
+    assert run(blobs=False)[9] != {}
 
 
 def test_dropped_frames_of_a_live_camera_count_as_steps() -> None:

@@ -134,5 +134,5 @@ def test_a_folder_without_a_usable_graph_says_what_is_installed(engine_folder: P
 def test_a_batch_that_the_manifest_does_not_describe_is_refused(
     engine_folder: Path, image_BHWC: np.ndarray, modality: Any
 ) -> None:
-    with open_engine(engine_folder, threads=1) as engine, pytest.raises(BadInput, match="^expected a"):
+    with open_engine(engine_folder, threads=1) as engine, pytest.raises(BadInput, match=r"^expected a"):
         engine.embed(image_BHWC, modality)

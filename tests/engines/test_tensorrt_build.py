@@ -1,4 +1,4 @@
-"""Plans: TensorRT-RTX really builds here without a GPU; the three TensorRT interfaces are told apart by what they have."""
+"""Plans: TensorRT-RTX builds here without a GPU; the three TensorRT interfaces are told apart by what they have."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_rtx_builds_a_plan_for_named_gpus(engine_folder: Path, tmp_path: Path, p
         flavour="tensorrt-rtx",
         precision=precision,
         capabilities=("SM86",),
-        profile=BatchProfile(largest=4),
+        profile=BatchProfile(usual=2, largest=4),
     )
     assert target.startswith("tensorrt-rtx ")
     assert target.endswith(" SM86")
@@ -52,7 +52,7 @@ def test_rtx_refuses_a_graph_in_one_line(tmp_path: Path) -> None:
 @needs_rtx
 def test_rtx_refuses_a_gpu_that_it_does_not_know(engine_folder: Path, tmp_path: Path) -> None:
     """Orin is SM87, which TensorRT-RTX has no code for."""
-    with pytest.raises(BadInput, match="expected compute capabilities out of .*SM86.*, got SM87$"):
+    with pytest.raises(BadInput, match=r"expected compute capabilities out of .*SM86.*, got SM87$"):
         build_plan(
             engine_folder / "visible.fp32.onnx",
             tmp_path / "x.plan",

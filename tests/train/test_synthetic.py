@@ -249,6 +249,33 @@ def test_impossible_numbers_of_people_are_refused(size: int) -> None:
         draw_counts(DatasetShape(train_identities=size), 0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--only", "test"], "--like-sysu"),
+        (["--like-sysu", "splits", "--train-identities", "9"], "identities"),
+        (["--seed", "-1"], "--seed"),
+        (["--workers", "0"], "--workers"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused_in_one_line(
+    flags: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make_synthetic.main(["--out", str(tmp_path / "tree"), *flags]) == 2
+    assert word in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "tree").exists()
+
+
+def test_quilting_is_seen_alike_by_both_reflected_light_sensors() -> None:
+    people = (draw_person(0, identity) for identity in range(2000))
+    wanted = ("hoops", "plain", 0.0)
+    person = next(p for p in people if (p.outfit.top_relief, p.outfit.top_pattern, p.outfit.opening) == wanted)
+    pose = Pose(yaw=0, phase=0, stride=0, arm_swing=0, elbow=0.2, spread=0.1, lean=0, pitch=0.1)
+    figure = draw_figure(make_solids(person), person.body, pose, Place(64, 245, 230), Light(0, 0.5, 0), (256, 128))
+    column_H = figure.shade_HW[figure.surface_HW[:, 64] == Surface.TOP, 64].astype(float)
+    assert column_H.min() < 0.6 * column_H.max()  # the shade, which all sensors share, carries it
+
+
 def test_missing_splits_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"sysu_image_counts_per_cam_id\.json"):
         plan_like_sysu(tmp_path, seed=0, style=STYLE, infrared="nir")

@@ -67,7 +67,7 @@ class PseudoInfrared:
         soft_HW = cv2.GaussianBlur(moved_HW, (0, 0), BLUR_PX)
         y, x = self.rng.integers(0, 64, 2)
         noisy_HW = soft_HW + self.grain_HW[y : y + height, x : x + width]
-        return cv2.cvtColor(np.clip(noisy_HW, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+        return np.repeat(np.clip(noisy_HW, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def render_video(source: Path, target: Path, *, seed: int) -> int:

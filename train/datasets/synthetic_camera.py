@@ -106,7 +106,7 @@ def look(surface_HW: NDArray[np.uint8], shade_HW: NDArray[np.uint8], palette_KC:
     table_KC[: len(palette_KC)] = palette_KC
     # A table per channel: NumPy's palette_KC[surface_HW] takes ten times as long.
     channels = [cv2.LUT(surface_HW, table_KC[:, channel]) * shade_HW for channel in range(table_KC.shape[1])]
-    return np.stack(channels, 2)
+    return np.stack(channels, 2).astype(np.float32, copy=False)
 
 
 def develop(radiance_HWC: Radiance, camera: CameraStyle, gain: float) -> Radiance:
@@ -122,8 +122,9 @@ def figure_radiance(figure: Figure, person: Person, sensor: Sensor, size: tuple[
     light_HWC = look(figure.surface_HW, figure.shade_HW, table_KC, sensor)
     cover_HW = (figure.surface_HW > 0).astype(np.float32)
     target = (size[1], size[0])
-    cover_HW = cv2.resize(cover_HW, target, interpolation=cv2.INTER_AREA)
-    return cv2.resize(light_HWC, target, interpolation=cv2.INTER_AREA), cover_HW[..., None]
+    small_HWC = cv2.resize(light_HWC, target, interpolation=cv2.INTER_AREA)
+    small_HW = cv2.resize(cover_HW, target, interpolation=cv2.INTER_AREA)
+    return np.asarray(small_HWC, np.float32), np.asarray(small_HW, np.float32)[..., None]
 
 
 def render_crop(
@@ -183,7 +184,7 @@ def _background(
         at = (int(feet[0] - size[0] * 0.06 * np.sign(camera.azimuth)), int(feet[1]))
         cv2.ellipse(shadow_HW, at, (int(size[0] * 0.15), int(size[0] * 0.028)), 0, 0, 360, 0.55, -1, cv2.LINE_8)
         picture_HWC *= cv2.blur(shadow_HW, (7, 3))[..., None]
-    return picture_HWC
+    return np.asarray(picture_HWC, np.float32)
 
 
 def _occlude(rng: np.random.Generator, picture_HWC: Radiance) -> None:
@@ -221,12 +222,12 @@ def degrade(rng: np.random.Generator, tone_HWC: Radiance, camera: CameraStyle, s
     """Blur, add sensor noise, and round to 8 bits; an infrared picture is one channel three times."""
     height, width = tone_HWC.shape[:2]
     sigma = style.blur_px * height / 128 * rng.uniform(0.4, 1.6)
-    tone_HWC = cv2.GaussianBlur(tone_HWC, (0, 0), sigma) if sigma > 0.35 else tone_HWC
+    soft_HWC = cv2.GaussianBlur(tone_HWC, (0, 0), sigma) if sigma > 0.35 else tone_HWC
     if rng.random() < 0.25:  # the person or the camera moved during the exposure
-        tone_HWC = cv2.blur(tone_HWC, (2 + int(height / 128 * 2 * rng.random()), 1))
+        soft_HWC = cv2.blur(soft_HWC, (2 + int(height / 128 * 2 * rng.random()), 1))
     y, x = (int(value) for value in rng.integers(0, 512 - np.array((height, width)).clip(max=511)))
     grain_HWC = _grain()[y : y + height, x : x + width]
     if camera.infrared:
         grain_HWC = grain_HWC[..., :1]
-    noisy_HWC = tone_HWC + grain_HWC * np.float32(camera.noise * style.noise)
+    noisy_HWC = soft_HWC + grain_HWC * np.float32(camera.noise * style.noise)
     return np.clip(noisy_HWC, 0, 255).astype(np.uint8)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from train.datasets.synthetic_pose import Pose
     from train.datasets.synthetic_solid import Solid
 
-OUTSIDE = 255  # step across a part that lies beyond its outline
-STEPS = 256  # across a part: the sine of the angle from the camera's axis, -1 at 0 and 1 at 254
+OUTSIDE = 255  # steps 0 and 255 lie beyond the outline
+STEPS = 256  # across a part: the sine of the angle from the camera's axis, -1 at 1 and 1 at 255
 
 
 class Light(NamedTuple):
@@ -74,7 +74,7 @@ def draw_figure(
         solid = solids[number]
         outline_R = _outline(solid, pose.yaw)
         half_px = float(outline_R.max()) * place.stature
-        sprite_RC2 = _sprite(solid, outline_R, half_px, pose.yaw, lit_S)
+        sprite_RC2 = _sprite(solid, outline_R, half_px, place.stature, pose.yaw, lit_S)
         creases_RC = _creases(sprite_RC2.shape[:2], light.folds, number, pose.yaw)
         sprite_RC2[..., 1] = cv2.multiply(sprite_RC2[..., 1], creases_RC, scale=1 / 255)
         _paste(canvas_HW2, sprite_RC2, solid, start, end, half_px, place.stature)
@@ -86,7 +86,8 @@ def _outline(solid: Solid, yaw: float) -> NDArray[np.float32]:
     return np.sqrt((solid.hull.front_R * np.float32(cos(yaw))) ** 2 + (solid.hull.side_R * np.float32(sin(yaw))) ** 2)
 
 
-_ANGLE_S = np.arcsin(np.clip(np.arange(STEPS) / 127.0 - 1, -1, 1)).astype(np.float32)
+_ANGLE_S = np.arcsin(np.clip((np.arange(STEPS) - 128) / 127, -1, 1)).astype(np.float32)
+_INSIDE_S = np.array([0] + [1] * (STEPS - 2) + [0], np.uint8)
 _COLUMN_S = np.round(_ANGLE_S * (COLUMNS / (2 * pi))).astype(np.int32)
 
 
@@ -99,26 +100,29 @@ def _lit(light: Light) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=256)
 def _across(columns: int) -> NDArray[np.float32]:
-    return ((np.arange(columns, dtype=np.float32) + 0.5) * 2 / columns - 1)[None, :] * 127
+    share_C = (np.arange(columns, dtype=np.float32) + 0.5) * 2 / columns - 1
+    return (share_C * 127).astype(np.float32)[None, :]
 
 
 def _sprite(
-    solid: Solid, outline_R: NDArray[np.float32], half_px: float, yaw: float, lit_S: NDArray[np.uint8]
+    solid: Solid, outline_R: NDArray[np.float32], half_px: float, stature: float, yaw: float, lit_S: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """Unroll the visible half of the part: surface and shade, (R, C, 2), a column per pixel of the canvas."""
     columns = min(128, max(6, round(2 * half_px)))
-    step_RC = _across(columns) * (outline_R.max() / outline_R)[:, None]
-    step_RC += np.float32(127.5)
-    step_RC[(step_RC < 0) | (step_RC >= OUTSIDE)] = OUTSIDE
-    step_RC = step_RC.astype(np.uint8)
+    step_RC = _across(columns) * (half_px / stature / outline_R)[:, None]
+    step_RC += np.float32(128)
+    step_RC = np.clip(step_RC, 0, OUTSIDE, out=step_RC).astype(np.uint8)
     turn = round(FRONT + 2 * COLUMNS - yaw * COLUMNS / (2 * pi))
     flat_RC = _COLUMN_S.take(step_RC)
     flat_RC += turn
     flat_RC &= COLUMNS - 1
     flat_RC += _row_start(solid.hull.texture_RC.shape[0])
     sprite_RC2 = np.empty((*step_RC.shape, 2), np.uint8)
-    np.multiply(solid.hull.texture_RC.ravel().take(flat_RC), step_RC != OUTSIDE, out=sprite_RC2[..., 0])
-    sprite_RC2[..., 1] = lit_S.take(step_RC)
+    np.multiply(solid.hull.texture_RC.ravel().take(flat_RC), _INSIDE_S.take(step_RC), out=sprite_RC2[..., 0])
+    lit_RC = lit_S.take(step_RC)
+    if solid.hull.relief_RC is not None:
+        lit_RC = cv2.multiply(lit_RC, solid.hull.relief_RC.ravel().take(flat_RC), scale=1 / 255)
+    sprite_RC2[..., 1] = lit_RC
     return sprite_RC2
 
 

@@ -29,7 +29,7 @@ GROUND, PATTERN, ACCENT = 0, 1, 2  # what a painter writes; the garment says whi
 def grid(length: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return for a part of this length the depth below its top (R, 1) and the angle from the front (1, C)."""
     rows = max(4, round(length * ROWS_PER_STATURE))
-    down_R1 = ((np.arange(rows, dtype=np.float32) + 0.5) / ROWS_PER_STATURE)[:, None]
+    down_R1 = ((np.arange(rows) + 0.5) / ROWS_PER_STATURE).astype(np.float32)[:, None]
     angle_1C = ((np.arange(COLUMNS, dtype=np.float32) - FRONT) * np.float32(2 * pi / COLUMNS))[None, :]
     return down_R1, angle_1C
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TOP_CUTS = ("tee", "shirt", "shirt", "hoodie", "jacket", "coat", "vest", "dress")
 BOTTOM_CUTS = ("slim", "slim", "straight", "straight", "wide", "shorts", "skirt")
 BOTTOM_PATTERNS = ("plain", "plain", "plain", "plain", "sides", "block", "block", "checks", "hoops", "stripes")
+# Quilting, ribs, pleats, seams: what a light casts shadows on, so every sensor of reflected light sees the same.
+TOP_RELIEFS = ("plain", "hoops", "stripes", "checks", "chevron", "yoke", "band", "block", "sash", "sides")
+BOTTOM_RELIEFS = ("plain", "plain", "hoops", "stripes", "block", "sides", "band")
 HAIR_CUTS = ("short", "short", "crop", "bob", "long", "ponytail", "bun", "bald")
 BAGS = ("none", "backpack", "backpack", "shoulder", "handbag")
 HEADWEAR = ("none", "none", "none", "cap", "beanie")
@@ -48,6 +51,9 @@ class Outfit:
     tail: float  # how far a coat or dress reaches below the pelvis
     top_pattern: str
     pattern_seed: int
+    top_relief: str
+    bottom_relief: str
+    relief: float  # share of the light that the folds of a relief lose
     opening: float  # half angle of an open jacket, radians; 0 is closed
     bottom: str  # BOTTOM_CUTS
     leg: float  # share of the leg that is covered, 0 to 1
@@ -112,6 +118,9 @@ def _draw_outfit(rng: np.random.Generator) -> Outfit:
         tail=tail,
         top_pattern=_one(rng, plain) if rng.random() < 0.18 else _one(rng, patterns),
         pattern_seed=int(rng.integers(2**31)),
+        top_relief=_one(rng, TOP_RELIEFS),
+        bottom_relief=_one(rng, BOTTOM_RELIEFS),
+        relief=rng.uniform(0.45, 0.7),
         opening=rng.uniform(0.18, 0.6) if top in ("jacket", "coat", "vest") and rng.random() < 0.7 else 0.0,
         bottom="bare" if top == "dress" else bottom,
         leg=0.0 if top == "dress" else leg,

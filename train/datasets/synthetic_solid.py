@@ -27,6 +27,7 @@ class Hull(NamedTuple):
     texture_RC: Texture  # of Surface, 0 is transparent
     front_R: NDArray[np.float32]  # half width seen from the front
     side_R: NDArray[np.float32]  # half width seen from the side
+    relief_RC: Texture | None = None  # share of the light that seams and quilting leave, 255 all; None is smooth
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Modality
-    from train.datasets.synthetic_material import InfraredKind
+    from train.datasets.synthetic_material import InfraredKind, Sensor
     from train.datasets.synthetic_person import Person
     from train.datasets.synthetic_solid import Solid
 
@@ -120,7 +120,7 @@ class StreamRenderer:
 
     def __init__(self, modality: Modality, shape: StreamShape, seed: int, infrared: InfraredKind) -> None:
         self.shape, self.view = shape, VIEWS[modality]
-        self.sensor = sensor_of(self.view.camera, infrared)
+        self.sensor: Sensor = sensor_of(self.view.camera, infrared)
         self.walks = plan_walks(shape, seed)
         self.people: dict[int, tuple[Person, list[Solid]]] = {}
         for walk in self.walks:
@@ -189,7 +189,8 @@ class StreamRenderer:
         light_HWC, cover_HW1 = figure_radiance(figure, person, self.sensor, size)
         gain = view.camera.person_gain if self.sensor == "nir" else 1.0
         # Cover is divided out before the tone curve and multiplied back, or every edge would get a dark seam.
-        tone_HWC = develop(light_HWC / np.maximum(cover_HW1, 1e-3), view.camera, gain) * cover_HW1
+        bare_HWC = np.asarray(light_HWC / np.maximum(cover_HW1, 1e-3), np.float32)
+        tone_HWC = develop(bare_HWC, view.camera, gain) * cover_HW1
         rows = slice(max(0, top), min(shape.height_px, top + size[0]))
         columns = slice(max(0, left), min(shape.width_px, left + size[1]))
         if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -198,7 +199,7 @@ class StreamRenderer:
         region_HWC = picture_HWC[rows, columns]
         if self.sensor == "visible":
             region_HWC *= _shadow(size, x - left, y - top, stature)[inside]
-        cover_HW1 = cv2.GaussianBlur(cover_HW1, (0, 0), 0.6)[..., None]
+        cover_HW1 = np.asarray(cv2.GaussianBlur(cover_HW1, (0, 0), 0.6), np.float32)[..., None]
         tone_HWC = cv2.GaussianBlur(tone_HWC, (0, 0), 0.6).reshape(tone_HWC.shape)
         region_HWC *= 1 - cover_HW1[inside]
         region_HWC += tone_HWC[inside]
@@ -214,14 +215,15 @@ def _lamp_spot(height: int, width: int) -> NDArray[np.float32]:
     """The infrared lamp beside the lens lights the middle of the picture most; the corners get a third."""
     row_H1 = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - np.float32(0.25)
     column_1W = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
-    return (0.35 + 1.0 * np.exp(-1.3 * (row_H1**2 + column_1W**2)))[..., None]
+    spot_HW = 0.35 + np.exp(-1.3 * (row_H1**2 + column_1W**2))
+    return spot_HW.astype(np.float32)[..., None]
 
 
 def _shadow(size: tuple[int, int], x: float, y: float, stature: float) -> NDArray[np.float32]:
     shadow_HW = np.ones(size, np.float32)
     axes = (max(1, int(stature * 0.17)), max(1, int(stature * 0.03)))
     cv2.ellipse(shadow_HW, (int(x), int(y - stature * 0.02)), axes, 0, 0, 360, 0.66, -1)
-    return cv2.blur(shadow_HW, (9, 5))[..., None]
+    return np.asarray(cv2.blur(shadow_HW, (9, 5)), np.float32)[..., None]
 
 
 def _box(

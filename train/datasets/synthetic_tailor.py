@@ -44,6 +44,18 @@ def _dress(mark_RC: Texture, surfaces: Mapping[int, Surface]) -> Texture:
     return lookup[mark_RC]
 
 
+def _relief(person: Person, texture_RC: Texture, kind: str, seed: int, length: float, start: float) -> Texture | None:
+    """Cast the shadows of a garment's relief; skin, bags and the shirt below have none."""
+    if kind == "plain":
+        return None
+    outfit = person.outfit
+    left = np.array((1.0, 1 - outfit.relief, 1 - 0.6 * outfit.relief)) * 255
+    relief_RC = left.astype(np.uint8)[paint(kind, outfit.pattern_seed + seed, length, start)]
+    cloth_RC = (texture_RC >= Surface.TOP) & (texture_RC <= Surface.BOTTOM_PATTERN) & (texture_RC != Surface.INNER)
+    relief_RC[~cloth_RC] = 255
+    return relief_RC
+
+
 def _torso(person: Person) -> Solid:
     body, outfit = person.body, person.outfit
     below = 0.035 + min(outfit.tail, 0.04)
@@ -54,6 +66,8 @@ def _torso(person: Person) -> Solid:
     def at(down: float) -> float:
         return down / length
 
+    texture_RC = _torso_texture(person, length)
+    relief_RC = _relief(person, texture_RC, outfit.top_relief, 2, length, 0.0)
     waist_at, hip_at = at(length - below - 0.10), at(length - below)
     front = [
         *(
@@ -70,7 +84,7 @@ def _torso(person: Person) -> Solid:
         *((hip_at, body.depth * 1.02 + loose), (1.0, body.depth * 0.95 + loose)),
     ]
     return Solid(
-        hull=Hull(_torso_texture(person, length), profile(rows, front), profile(rows, side)),
+        hull=Hull(texture_RC, profile(rows, front), profile(rows, side), relief_RC),
         start="neck",
         end="pelvis",
         after=below,
@@ -146,6 +160,7 @@ def _head(person: Person) -> Solid:
 def _arm(person: Person, side: str) -> list[Solid]:
     body, outfit = person.body, person.outfit
     arm = body.arm + (0.006 if outfit.top in ("hoodie", "jacket", "coat") else 0.001)
+    relief = outfit.top_relief if outfit.top_relief not in ("sash", "block", "sides") else "plain"
     surfaces = TOP if outfit.top != "vest" else dict.fromkeys(TOP, Surface.INNER)
     pattern = outfit.top_pattern if outfit.top_pattern not in ("logo", "zip", "sash", "half") else "plain"
     solids: list[Solid] = []
@@ -158,10 +173,11 @@ def _arm(person: Person, side: str) -> list[Solid]:
         texture_RC = _dress(paint(pattern, outfit.pattern_seed, length, done), surfaces)
         bare_R1 = grid(length)[0] + done - radius * 0.9 > outfit.sleeve * 0.305 + 0.012
         texture_RC[np.broadcast_to(bare_R1, texture_RC.shape)] = Surface.SKIN
+        relief_RC = _relief(person, texture_RC, relief, 2, length, done)
         taper = ((0, radius), (0.35, radius * 1.02), (1, radius * (0.84 if done == 0 else 0.72)))
         radius_R = profile(texture_RC.shape[0], taper, radius * 0.9 / length)
         solids.append(
-            Solid(hull=Hull(texture_RC, radius_R, radius_R), start=start, end=end,
+            Solid(hull=Hull(texture_RC, radius_R, radius_R, relief_RC), start=start, end=end,
                   before=radius * 0.9, after=radius * 0.9, nearer=0.09)
         )  # fmt: skip
     shape = blob(Surface.SKIN, ((0, 0.016), (0.5, 0.021), (1, 0.017)), 0.065, 0.35, 0.8)
@@ -196,8 +212,9 @@ def _leg(person: Person, side: str) -> list[Solid]:
             (1, below + cloth * 1.2),
         )
         radius_R = profile(texture_RC.shape[0], points, above * 0.5 / length)
+        relief_RC = _relief(person, texture_RC, outfit.bottom_relief, 3, length, done)
         solids.append(
-            Solid(hull=Hull(texture_RC, radius_R, radius_R * 1.05), start=start, end=end,
+            Solid(hull=Hull(texture_RC, radius_R, radius_R * 1.05, relief_RC), start=start, end=end,
                   before=above * 0.75, after=above * (0.5 if done == 0 else 0.2))
         )  # fmt: skip
     shape = blob(Surface.SHOE, ((0, 0.026), (0.6, 0.027), (1, 0.02)), 0.15, 0.22, 0.85)
@@ -222,16 +239,18 @@ def _skirt(person: Person, reach: float, surfaces: Mapping[int, Surface], nearer
     length = reach + 0.07
     start = body.shoulder_height - body.hip_height
     kind, seed = (outfit.top_pattern, 0) if surfaces is TOP else (outfit.bottom_pattern, 1)
+    relief = outfit.top_relief if surfaces is TOP else outfit.bottom_relief
     texture_RC = _dress(paint(kind, outfit.pattern_seed + seed, length, start), surfaces)
     if surfaces is TOP and outfit.opening > 0:
         _, angle_1C = grid(length)
         texture_RC[np.broadcast_to(np.abs(angle_1C) < outfit.opening * 0.9, texture_RC.shape)] = Surface.NOTHING
+    relief_RC = _relief(person, texture_RC, relief, seed + 2, length, start)
     flare = reach * (0.10 + 0.16 * (outfit.pattern_seed % 5) / 4)
     points = ((0, body.hip * 0.97), (0.2, body.hip + 0.008), (1, body.hip + flare))
     front_R = profile(texture_RC.shape[0], points)
     side_R = profile(texture_RC.shape[0], ((0, body.depth), (0.2, body.depth + 0.012), (1, body.depth + flare)))
     after = length - hypot(0.05, body.hip_height * 0.47)
     return Solid(
-        hull=Hull(texture_RC, front_R, side_R), start="pelvis", end="knees", before=0.05, after=after,
+        hull=Hull(texture_RC, front_R, side_R, relief_RC), start="pelvis", end="knees", before=0.05, after=after,
         nearer=nearer,
     )  # fmt: skip

@@ -1,0 +1,117 @@
+"""Drift and threshold on tables that can be checked by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calib.drift import LIMITS, Drift, measure_drift, violations
+from calib.threshold import matching_threshold
+from engines.errors import BadInput
+from train.datasets.sysu import ImageRecord
+
+
+def unit(*degrees: float) -> np.ndarray:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+
+INFRARED = [True, True, False, False]
+
+
+def test_the_same_embeddings_do_not_drift() -> None:
+    feature_ND = unit(0, 90, 10, 80)
+    drift = measure_drift(feature_ND, feature_ND, INFRARED, [1, 2, 1, 2], [3, 3, 1, 1])
+    assert drift == Drift(
+        images=4,
+        worst_cosine=pytest.approx(1.0),
+        mean_cosine=pytest.approx(1.0),
+        rank1_agreement=1.0,
+        max_similarity_error=0.0,
+        map_difference=0.0,
+    )
+
+
+def test_one_turned_gallery_image_is_seen_in_every_figure() -> None:
+    reference, engine = unit(0, 90, 10, 80), unit(0, 90, 100, 80)
+    drift = measure_drift(reference, engine, INFRARED, [1, 2, 1, 2], [3, 3, 1, 1])
+    assert drift.worst_cosine == pytest.approx(0.0, abs=1e-6)
+    assert drift.mean_cosine == pytest.approx(0.75)
+    assert drift.rank1_agreement == 0.0  # the first query now finds the second person, the second the turned image
+    assert drift.max_similarity_error == pytest.approx(
+        math.cos(math.radians(10)) - math.cos(math.radians(100)), abs=1e-6
+    )
+    assert drift.map_difference is not None
+    assert drift.map_difference < -20
+
+
+def test_with_labels_another_image_of_the_same_person_is_agreement() -> None:
+    reference, engine = unit(0, 4, 5, 90), unit(0, 5, 4, 90)
+    infrared = [True, False, False, False]
+    assert measure_drift(reference, engine, infrared).rank1_agreement == 0.0
+    assert measure_drift(reference, engine, infrared, [1, 1, 1, 2], [3, 1, 1, 1]).rank1_agreement == 1.0
+
+
+@pytest.mark.parametrize(
+    ("engine", "infrared", "expected"),
+    [
+        (unit(0, 1, 2), INFRARED, "expected embeddings of the same images"),
+        (unit(0, 1, 2, math.nan), INFRARED, "expected finite embeddings, got NaN or infinity"),
+        (unit(0, 1, 2, 3), [True] * 4, "expected images of both modalities, got one"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(engine: np.ndarray, infrared: list[bool], expected: str) -> None:
+    with pytest.raises(BadInput, match=expected):
+        measure_drift(unit(0, 1, 2, 3), engine, infrared)
+
+
+def test_violations_name_figure_and_limit() -> None:
+    drift = Drift(
+        images=9,
+        worst_cosine=0.5,
+        mean_cosine=0.99,
+        rank1_agreement=0.7,
+        max_similarity_error=0.2,
+        map_difference=-1.25,
+    )
+    assert violations(drift, LIMITS["int8"], 0.5) == [
+        "worst cosine 0.5000 is under 0.9",
+        "rank1 agreement 0.7000 is under 0.75",
+        "similarity error 0.2000 is over 0.15",
+        "mAP falls by 1.25 points, more than 0.5",
+    ]
+    assert len(violations(drift, LIMITS["int8"], 2.0)) == 3
+    gain = Drift(images=9, worst_cosine=1, mean_cosine=1, rank1_agreement=1, max_similarity_error=0, map_difference=3.0)
+    assert violations(gain, LIMITS["fp32"], 0.0) == []
+
+
+def record(identity: int, camera: int) -> ImageRecord:
+    return ImageRecord(path=Path("x"), identity=identity, camera=camera)
+
+
+def test_the_threshold_lets_through_no_more_than_its_share_of_strangers() -> None:
+    """Two infrared and 100 visible images: similarities of strangers are spread evenly over 100 values."""
+    records = [record(1, 3), record(2, 6), *[record(2, 1) for _ in range(99)], record(1, 1)]
+    feature_ND = unit(0, 180, *range(1, 100), 0)
+    found = matching_threshold(records, feature_ND, 0.05)
+    assert found.pairs == 99 + 1  # the first query with the 99 others, the second with the last
+    assert found.false_match_rate == 0.05
+    assert math.cos(math.radians(6)) < found.threshold <= math.cos(math.radians(5)) + 1e-6
+    assert found.true_match_rate == pytest.approx(
+        1 / 100
+    )  # its own image; the second query is opposite of all of its own
+
+
+def test_ties_at_the_threshold_do_not_match() -> None:
+    records = [record(1, 3), record(1, 1), *[record(2, 1) for _ in range(50)], record(2, 3)]
+    found = matching_threshold(records, unit(0, 0, *[30] * 50, 90), 0.01)
+    assert found.false_match_rate == 0.0
+    assert found.threshold > math.cos(math.radians(30)) - 1e-6
+
+
+def test_one_person_cannot_give_a_threshold() -> None:
+    with pytest.raises(BadInput, match="expected held-out people seen in both modalities, at least two, got 1 people"):
+        matching_threshold([record(1, 3), record(1, 1)], unit(0, 1))

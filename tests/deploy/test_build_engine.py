@@ -1,0 +1,224 @@
+"""build_engine from its command line: what it leaves behind, and one line with exit code 2 for what cannot be built."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.build_engine import main
+from deploy.building import BuildRequest, find_checkpoint, held_out_images, swap
+from engines.errors import BAD_INPUT_EXIT, BadInput
+from engines.manifest import load_manifest
+from train.datasets.sysu import open_sysu
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run_folder(engine_folder: Path) -> Path:
+    """The run from which the session's engine was built."""
+    return engine_folder.parent / "run"
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run, expect exit code 2 and return the last line of stderr."""
+    assert main(list(argv)) == BAD_INPUT_EXIT
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.strip().splitlines()[-1]
+
+
+def test_the_manifest_tells_how_the_engine_came_to_be(engine_folder: Path, session_tree: Path) -> None:
+    manifest = load_manifest(engine_folder)
+    assert manifest.dataset == {"name": "sysu", "folder": str(session_tree), "train_on": ["train"]}
+    assert manifest.recipe["backbone"] == "resnet_small"
+    assert {"torch", "onnx", "openvino", "onnxruntime"} <= set(manifest.tools)
+    assert manifest.calibration["images"] == 48
+    assert manifest.calibration["split"] == "train"
+    assert set(manifest.calibration["tables"]) == {"visible.calibration.json", "infrared.calibration.json"}
+    parity = manifest.parity
+    assert (parity["reference"], parity["split"]) == ("torch fp32", "val")
+    for engine in ("openvino fp32", "onnxruntime fp32", "openvino int8", "onnxruntime int8"):
+        assert parity[engine]["images"] == 48
+        assert 0.5 < parity[engine]["worst_cosine"] <= 1.0 + 1e-9
+        assert parity[engine]["map_difference"] is not None
+
+
+def test_the_matching_threshold_is_that_of_the_engine_that_runs(engine_folder: Path) -> None:
+    matching = load_manifest(engine_folder).matching
+    assert -1 < matching["threshold"] < 1
+    assert matching["false_match_rate"] <= 0.01
+    assert 0 <= matching["true_match_rate"] <= 1
+    assert matching["pairs"] == 24 * 24 * 3 // 4  # 24 infrared, 24 visible, 4 people of 6 images each
+    assert matching["source"] == "openvino int8, 4 people of val, visible against infrared"
+
+
+def test_too_much_drift_stops_the_build_and_leaves_nothing(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from calib import drift
+
+    strict = drift.Limits(worst_cosine=2.0, mean_cosine=0, rank1_agreement=0, max_similarity_error=9)
+    monkeypatch.setitem(drift.LIMITS, "fp32", strict)
+    out = tmp_path / "engine"
+    argv = [str(run_folder), "--out", str(out), "--parity-images", "12", "--max-map-drop", "100"]
+    line = complaint(capsys, *argv, "--precision", "fp32")
+    assert line == (
+        "build_engine: fp32 is too far from PyTorch: openvino fp32: worst cosine 1.0000 is under 2.0; "
+        "onnxruntime fp32: worst cosine 1.0000 is under 2.0; calibrate on more images (--calibration-images), leave "
+        "the precision out, or take it with --accept-drift"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_accepted_drift_replaces_an_older_engine_whole(
+    run_folder: Path, engine_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from calib import drift
+
+    strict = drift.Limits(worst_cosine=2.0, mean_cosine=0, rank1_agreement=0, max_similarity_error=9)
+    monkeypatch.setitem(drift.LIMITS, "fp32", strict)
+    out = shutil.copytree(engine_folder, tmp_path / "engine")
+    argv = [str(run_folder), "--precision", "fp32", "--out", str(out), "--parity-images", "12", "--backend", "openvino"]
+    assert main([*argv, "--accept-drift"]) == 0
+    assert {graph.precision for graph in load_manifest(out).graphs} == {"fp32"}
+    assert not list(out.glob("*.int8.*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["nowhere"], "expected a checkpoint or a run folder, got nowhere; python train/train_model.py makes one"),
+        (
+            ["--backend", "torch"],
+            "expected a backend out of auto, tensorrt, tensorrt-rtx, openvino, onnxruntime, got 'torch'",
+        ),
+        (["--calibration-images", "0"], "expected at least 2 for --calibration-images, got 0"),
+        (["--parity-images", "1"], "expected at least 2 for --parity-images, got 1"),
+        (["--out", "."], "expected a new folder or an engine to replace for --out, got ., which is neither"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(
+    argv: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complaint(capsys, *argv) == f"build_engine: {expected}"
+
+
+def test_a_missing_builder_is_named_before_any_work(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from engines.tensorrt_sdk import sdk_installed
+
+    if sdk_installed("tensorrt"):
+        pytest.skip("TensorRT is installed")
+    assert complaint(capsys, str(run_folder), "--backend", "tensorrt") == (
+        "build_engine: expected tensorrt to be installed, got none: comes with JetPack, or pip install -e .[tensorrt]"
+    )
+
+
+def test_a_missing_data_set_is_named(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complaint(capsys, str(run_folder), "--data", "nowhere") == (
+        "build_engine: expected the SYSU-MM01 folder, got nowhere, which does not exist; name it with --data"
+    )
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"no checkpoint")
+    line = complaint(capsys, str(path))
+    assert line.startswith(f"build_engine: {path}: expected a checkpoint, got ")
+
+
+def test_without_a_run_it_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        find_checkpoint(None, [tmp_path / "runs"])
+    assert str(caught.value) == (
+        "expected a MODEL or a run in runs/, found none; train one with `python train/train_model.py mcja --data DIR`, "
+        "or run `make demo`"
+    )
+
+
+def test_the_newest_run_is_taken(tmp_path: Path) -> None:
+    import os
+
+    for age, name in enumerate(("new", "old")):
+        path = tmp_path / name / "checkpoint.pt"
+        path.parent.mkdir()
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert find_checkpoint(None, [tmp_path]) == tmp_path / "new" / "checkpoint.pt"
+    assert find_checkpoint(tmp_path / "old") == tmp_path / "old" / "checkpoint.pt"
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "split"), [(["train"], "val"), (["train", "val"], "test")], ids=["val held out", "val trained on"]
+)
+def test_only_people_that_the_model_never_saw_judge_it(session_tree: Path, trained_on: list[str], split: Any) -> None:
+    dataset = open_sysu(session_tree)
+    found, records = held_out_images(dataset, trained_on, 24)
+    assert found == split
+    assert {record.identity for record in records} <= set(dataset.identities[split])
+    assert len(records) == 24
+
+
+def test_nobody_held_out_is_refused(session_tree: Path) -> None:
+    with pytest.raises(BadInput, match=r"expected held-out people in exp/val_id\.txt or exp/test_id\.txt"):
+        held_out_images(open_sysu(session_tree), ["train", "val", "test"], 24)
+
+
+def test_a_swap_replaces_the_folder_and_leaves_no_remains(tmp_path: Path) -> None:
+    work, out = tmp_path / ".engine.x", tmp_path / "engine"
+    for folder in (work, out):
+        folder.mkdir()
+        (folder / "from").write_text(folder.name)
+    swap(work, out)
+    assert (out / "from").read_text() == ".engine.x"
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+
+
+def test_a_request_has_the_defaults_of_the_command_line() -> None:
+    from deploy.build_engine import parse
+
+    args = parse([])
+    request = BuildRequest()
+    assert tuple(args.precision) == request.precisions
+    for name in ("backend", "calibration_images", "parity_images", "max_map_drop", "accept_drift", "out", "data"):
+        assert getattr(args, name) == getattr(request, name)
+
+
+def test_help_answers_without_loading_a_runtime(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['build_engine', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'deploy' / 'build_engine.py')!r}, run_name='__main__')\n"
+        "finally:\n"
+        "    loaded = {'torch', 'onnx', 'openvino', 'onnxruntime', 'numpy'} & set(sys.modules)\n"
+        "    assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--max-map-drop" in done.stdout
+
+
+def test_the_set_of_flags_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new flag is a decision, not an accident."""
+    import re
+
+    from deploy.build_engine import parse
+
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    assert set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) == {
+        "--help", "--data", "--precision", "--backend", "--calibration-images", "--parity-images", "--max-map-drop",
+        "--accept-drift", "--out",
+    }  # fmt: skip
