@@ -67,10 +67,10 @@ class Histogram:
         """Return the magnitude that becomes 127."""
         if self.absmax == 0.0 or method == "absmax":
             return self.absmax
-        edge_B: NDArray[np.float64] = np.arange(1, BINS + 1) * (self.range / BINS)
+        edge_B: NDArray[np.float64] = np.arange(1, BINS + 1, dtype=np.float64) * np.float64(self.range / BINS)
         if method == "percentile":
             total: NDArray[np.int64] = self.count_B.cumsum()
-            reached = int(np.searchsorted(total, total[-1] * PERCENTILE / 100.0))
+            reached = int(np.searchsorted(total, float(total[-1]) * PERCENTILE / 100.0))
             return min(float(edge_B[min(reached, BINS - 1)]), self.absmax)
         centre_B: NDArray[np.float64] = edge_B - self.range / BINS / 2
         used = self.count_B > 0

@@ -21,9 +21,9 @@ class OpenVinoRun:
 
     def __init__(self, path: Path, threads: int | None) -> None:
         settings: dict[str, Any] = {
-            # Without it a CPU with AMX computes an FP32 graph in bf16, and parity is off by 1e-2.
+            # Without it a CPU with AMX or AVX512-BF16 computes the float layers in bf16, and fp32 would not be fp32.
             "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
+            "PERFORMANCE_HINT": "LATENCY",  # one caller that waits for its batch
             "NUM_STREAMS": 1,
             "CACHE_DIR": "",  # a cache would outlive the file whose SHA-256 was checked
         }

@@ -44,7 +44,11 @@ def random_method(name: str, tree: Path) -> Method:
             ):
                 graph(torch.as_tensor(image_BHWC))
         for norm in norms:
-            if isinstance(norm, torch.nn.BatchNorm1d):
+            if (
+                isinstance(norm, torch.nn.BatchNorm1d)
+                and norm.running_var is not None
+                and norm.running_mean is not None
+            ):
                 # One deviation for all: random features have few directions, and the neck would blow up the others,
                 # which hold nothing but rounding error.
                 norm.running_var.fill_(float(norm.running_var.mean()))

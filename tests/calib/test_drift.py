@@ -25,14 +25,9 @@ INFRARED = [True, True, False, False]
 def test_the_same_embeddings_do_not_drift() -> None:
     feature_ND = unit(0, 90, 10, 80)
     drift = measure_drift(feature_ND, feature_ND, INFRARED, [1, 2, 1, 2], [3, 3, 1, 1])
-    assert drift == Drift(
-        images=4,
-        worst_cosine=pytest.approx(1.0),
-        mean_cosine=pytest.approx(1.0),
-        rank1_agreement=1.0,
-        max_similarity_error=0.0,
-        map_difference=0.0,
-    )
+    assert (drift.images, drift.rank1_agreement, drift.max_similarity_error, drift.map_difference) == (4, 1.0, 0.0, 0.0)
+    assert drift.worst_cosine == pytest.approx(1.0)
+    assert drift.mean_cosine == pytest.approx(1.0)
 
 
 def test_one_turned_gallery_image_is_seen_in_every_figure() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from engines import open as opening
 from engines.errors import BadInput
-from engines.loaded import MAX_BATCH
+from engines.loaded import MAX_BATCH, LoadedModel
 from engines.manifest import load_manifest
 from engines.open import open_engine
 
@@ -73,6 +73,7 @@ def test_auto_falls_to_the_next_runtime_that_is_installed(engine_folder: Path, m
 
 def test_one_file_for_both_modalities_is_loaded_once(engine_of: Any) -> None:
     with open_engine(engine_of("mcja"), threads=1) as engine:
+        assert isinstance(engine, LoadedModel)
         np.testing.assert_array_equal(engine.embed(pixels(2), "visible"), engine.embed(pixels(2), "infrared"))
         assert len({id(run) for run in engine._runs.values()}) == 1
 

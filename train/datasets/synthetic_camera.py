@@ -188,9 +188,9 @@ def _background(
 
 
 def _occlude(rng: np.random.Generator, picture_HWC: Radiance) -> None:
-    """Put a post, a counter or the edge of a wall in front, in a tone of the picture itself."""
+    """Put a post, a counter or the edge of a wall in front, in a tone of the place: the left edge, not the clothes."""
     height, width = picture_HWC.shape[:2]
-    tone = picture_HWC[int(rng.integers(height)), int(rng.integers(width))] * rng.uniform(0.5, 1.1)
+    tone = picture_HWC[int(rng.integers(height)), 0] * rng.uniform(0.5, 1.1)
     kind = rng.integers(3)
     if kind == 0:
         thick = max(3, int(width * rng.uniform(0.08, 0.2)))

@@ -149,11 +149,13 @@ def _draw_materials(rng: np.random.Generator, outfit: Outfit) -> dict[int, Mater
     bag = dye_fabric(rng, bag_fabric, pick_colour(rng, GARMENT_COLOURS))
     bag = Material(colour=bag.colour, infrared=bag.infrared, warmth=0.15)  # nothing warm behind it
     hair = pick_colour(rng, HAIR_COLOURS)
-    shoe = dye_fabric(rng, "rubber", pick_colour(rng, SHOE_COLOURS))
+    shoe = dye_fabric(rng, _one(rng, ("rubber", "leather", "cotton")), pick_colour(rng, SHOE_COLOURS))
     materials = {
         # Human skin reflects half to two thirds at 850 nm whatever its colour: melanin is nearly transparent there.
         Surface.SKIN: Material(colour=skin, infrared=rng.uniform(0.52, 0.64), warmth=rng.uniform(0.94, 1.0)),
-        Surface.HAIR: Material(colour=hair, infrared=rng.uniform(0.14, 0.34), warmth=rng.uniform(0.5, 0.7)),
+        Surface.HAIR: Material(
+            colour=hair, infrared=rng.uniform(0.13, 0.30) + 0.3 * hair[0], warmth=rng.uniform(0.5, 0.7)
+        ),
         Surface.FEATURE: Material(colour=linear((62, 40, 36)), infrared=0.22, warmth=0.9),
         Surface.TOP: top,
         Surface.TOP_PATTERN: pattern_dye(rng, top, top_fabric),
