@@ -2,6 +2,15 @@
 
 Every image is drawn from (seed, camera, identity, index), so the tree is the same byte for byte for any number of
 workers. The people are drawn by synthetic_person, the pictures by synthetic_camera.
+
+How hard the default is (seed 0, 60 unseen test identities, official single-shot all-search, rank-1 in %, chance 1.7):
+
+    features                                             infrared->visible   visible->visible   infrared->infrared
+    pixels, 64 x 32                                                    5.2               21.9                 10.2
+    pixels, PCA to 150 and LDA on the training people                 14.7               58.9                 30.0
+    residual network of 0.4 M parameters, 337 steps of 96             22.5               79.4                 65.3
+    the same, 600 steps (4.5 minutes of one core)                     29.0               89.7                 72.2
+    size of the file alone                                             1.4                1.6                    -
 """
 
 from __future__ import annotations
