@@ -1,6 +1,9 @@
-"""From which cosine on two images are called one person.
+"""From which cosine on two tracklets are called one person.
 
-Shapes: N images, D embedding, Q infrared, G visible.
+The cameras compare means over the crops of a track, so held-out images are averaged the same way before they are
+compared: a tracklet here is all images of one person in one camera.
+
+Shapes: N images, T tracklets, D embedding.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engines.manifest import Modality
     from train.datasets.sysu import ImageRecord
 
 FALSE_MATCH_RATE = 0.01
@@ -24,9 +28,10 @@ FALSE_MATCH_RATE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingThreshold:
-    """A cosine, and what it does to pairs of a visible and an infrared image of held-out people."""
+    """Two cosines, and what the first does to pairs of a visible and an infrared tracklet of held-out people."""
 
     threshold: float
+    same_modality_threshold: float  # the same false match rate, between tracklets of one modality
     false_match_rate: float  # share of pairs of different people at or above the threshold
     true_match_rate: float  # share of pairs of one person at or above it
     pairs: int  # of different people
@@ -35,23 +40,43 @@ class MatchingThreshold:
 def matching_threshold(
     records: Sequence[ImageRecord], feature_ND: NDArray[np.float32], false_match_rate: float = FALSE_MATCH_RATE
 ) -> MatchingThreshold:
-    """Return the lowest cosine at which no more than false_match_rate of the pairs of different people match."""
-    identity_N = np.array([record.identity for record in records])
-    query_N = np.array([record.modality == "infrared" for record in records], np.bool_)
-    similarity_QG = feature_ND[query_N].astype(np.float64) @ feature_ND[~query_N].astype(np.float64).T
-    same_QG = identity_N[query_N][:, None] == identity_N[~query_N][None, :]
-    impostor, genuine = similarity_QG[~same_QG], similarity_QG[same_QG]
+    """Return the lowest cosines at which no more than false_match_rate of the pairs of different people match."""
+    labels, tracklet_TD = tracklets(records, feature_ND)
+    identity_T = np.array([identity for identity, _ in labels])
+    infrared_T = np.array([modality == "infrared" for _, modality in labels], np.bool_)
+    similarity_TT = tracklet_TD @ tracklet_TD.T
+    same_TT = identity_T[:, None] == identity_T[None, :]
+    across_TT = infrared_T[:, None] & ~infrared_T[None, :]
+    impostor, genuine = similarity_TT[across_TT & ~same_TT], similarity_TT[across_TT & same_TT]
     if impostor.size == 0 or genuine.size == 0:
         raise BadInput(
             "expected held-out people seen in both modalities, at least two, got "
-            f"{len(set(identity_N.tolist()))} people; check exp/val_id.txt"
+            f"{len(set(identity_T.tolist()))} people; check exp/val_id.txt"
         )
-    allowed = int(false_match_rate * impostor.size)
-    # Behind the first value that must not match: the next float64 up, so that ties fall out too.
-    limit = float(np.nextafter(np.sort(impostor)[impostor.size - allowed - 1], np.inf))
+    within_TT = infrared_T[:, None] == infrared_T[None, :]
+    limit = _least_allowed(impostor, false_match_rate)
     return MatchingThreshold(
         threshold=limit,
+        same_modality_threshold=_least_allowed(similarity_TT[within_TT & ~same_TT], false_match_rate),
         false_match_rate=float((impostor >= limit).mean()),
         true_match_rate=float((genuine >= limit).mean()),
         pairs=int(impostor.size),
     )
+
+
+def tracklets(
+    records: Sequence[ImageRecord], feature_ND: NDArray[np.float32]
+) -> tuple[list[tuple[int, Modality]], NDArray[np.float64]]:
+    """Average the images of each person and camera to unit vectors (T, D); returns their identity and modality too."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, record in enumerate(records):
+        groups.setdefault((record.identity, record.camera), []).append(index)
+    mean_TD = np.stack([feature_ND[group].astype(np.float64).mean(0) for group in groups.values()])
+    mean_TD /= np.maximum(np.linalg.norm(mean_TD, axis=1, keepdims=True), 1e-12)
+    return [(records[group[0]].identity, records[group[0]].modality) for group in groups.values()], mean_TD
+
+
+def _least_allowed(impostor: NDArray[np.float64], rate: float) -> float:
+    """Return the cosine just above the first impostor that must not match, so that ties with it fall out too."""
+    allowed = int(rate * impostor.size)
+    return float(np.nextafter(np.sort(impostor)[impostor.size - allowed - 1], np.inf))

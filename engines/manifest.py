@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from engines.atomic import write_text
 from engines.errors import BadInput
@@ -108,17 +108,18 @@ def load_manifest(folder: Path) -> Manifest:
             f"expected an engine folder with {MANIFEST_NAME}, got {folder}; build one with deploy/build_engine.py"
         )
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw: object = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BadInput(f"{path}: expected a JSON object, got {error}; rebuild the engine") from error
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: expected a JSON object, got {type(raw).__name__}; rebuild the engine")
-    graphs_raw = raw.pop("graphs", None)
-    if not isinstance(graphs_raw, list):
-        raise BadInput(f"{path}: expected a list for 'graphs', got {type(graphs_raw).__name__}")
+    fields = cast("dict[str, Any]", raw)
+    listed: object = fields.pop("graphs", None)
+    if not isinstance(listed, list):
+        raise BadInput(f"{path}: expected a list for 'graphs', got {type(listed).__name__}")
     try:
-        graphs = tuple(Graph(**graph) for graph in graphs_raw)
-        return Manifest(graphs=graphs, **raw)
+        graphs = tuple(Graph(**graph) for graph in cast("list[dict[str, Any]]", listed))
+        return Manifest(graphs=graphs, **fields)
     except TypeError as error:
         raise BadInput(f"{path}: a field is missing or unknown ({error}); rebuild the engine") from error
 

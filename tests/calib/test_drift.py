@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calib.drift import LIMITS, Drift, measure_drift, violations
-from calib.threshold import matching_threshold
+from calib.threshold import matching_threshold, tracklets
 from engines.errors import BadInput
 from train.datasets.sysu import ImageRecord
 
@@ -88,21 +88,34 @@ def record(identity: int, camera: int) -> ImageRecord:
 
 
 def test_the_threshold_lets_through_no_more_than_its_share_of_strangers() -> None:
-    """Two infrared and 100 visible images: similarities of strangers are spread evenly over 100 values."""
-    records = [record(1, 3), record(2, 6), *[record(2, 1) for _ in range(99)], record(1, 1)]
-    feature_ND = unit(0, 180, *range(1, 100), 0)
-    found = matching_threshold(records, feature_ND, 0.05)
-    assert found.pairs == 99 + 1  # the first query with the 99 others, the second with the last
-    assert found.false_match_rate == 0.05
-    assert math.cos(math.radians(6)) < found.threshold <= math.cos(math.radians(5)) + 1e-6
-    assert found.true_match_rate == pytest.approx(
-        1 / 100
-    )  # its own image; the second query is opposite of all of its own
+    """Two infrared people against 100 visible ones: the first's strangers stand at 1, 2, ... 99 degrees."""
+    strangers = range(2, 101)
+    records = [record(1, 3), record(2, 6), *[record(identity, 1) for identity in strangers], record(1, 1)]
+    found = matching_threshold(records, unit(0, 180, *range(1, 100), 0), 0.05)
+    assert found.pairs == 99 + 99
+    assert found.false_match_rate == 9 / 198  # the tenth would be more than 5 %
+    assert found.threshold == pytest.approx(math.cos(math.radians(10)), abs=1e-6)  # just above the tenth
+    assert found.true_match_rate == 1 / 2  # the second person's visible tracklet is opposite of the infrared one
+
+
+def test_a_tracklet_is_the_mean_of_a_person_in_a_camera() -> None:
+    records = [record(1, 3), record(1, 3), record(1, 1), record(2, 1), record(2, 1)]
+    labels, tracklet_TD = tracklets(records, unit(-10, 10, 5, 80, 100))
+    assert labels == [(1, "infrared"), (1, "visible"), (2, "visible")]
+    assert np.allclose(tracklet_TD, unit(0, 5, 90), atol=1e-6)
+
+
+def test_the_same_modality_threshold_compares_tracklets_of_one_modality() -> None:
+    """Visible strangers stand 20 degrees apart, across the modalities 60."""
+    records = [record(1, 1), record(2, 2), record(1, 3), record(2, 6)]
+    found = matching_threshold(records, unit(0, 20, 80, 140), 0.01)
+    assert found.threshold == pytest.approx(math.cos(math.radians(60)), abs=1e-6)
+    assert found.same_modality_threshold == pytest.approx(math.cos(math.radians(20)), abs=1e-6)
 
 
 def test_ties_at_the_threshold_do_not_match() -> None:
-    records = [record(1, 3), record(1, 1), *[record(2, 1) for _ in range(50)], record(2, 3)]
-    found = matching_threshold(records, unit(0, 0, *[30] * 50, 90), 0.01)
+    records = [record(1, 3), record(1, 1), *[record(identity, 1) for identity in range(2, 52)], record(2, 3)]
+    found = matching_threshold(records, unit(0, 0, *[30] * 50, 120), 0.01)
     assert found.false_match_rate == 0.0
     assert found.threshold > math.cos(math.radians(30)) - 1e-6
 

@@ -98,14 +98,14 @@ def _scene_radiance(seed: int, place: int, kind: PlaceKind, sensor: Sensor) -> R
 
 def look(surface_HW: NDArray[np.uint8], shade_HW: NDArray[np.uint8], palette_KC: Radiance, sensor: Sensor) -> Radiance:
     """Return what a sensor receives: reflected light, or for a thermal sensor the squared warmth, hardly shaded."""
-    shade_HW = shade_HW * np.float32(1 / 255)
+    light_HW = np.asarray(shade_HW * np.float32(1 / 255), np.float32)
     if sensor == "thermal":
-        shade_HW = shade_HW * np.float32(0.18) + np.float32(0.82)
+        light_HW = np.asarray(light_HW * 0.18 + 0.82, np.float32)
         palette_KC = palette_KC**2
     table_KC = np.zeros((256, palette_KC.shape[1]), np.float32)
     table_KC[: len(palette_KC)] = palette_KC
     # A table per channel: NumPy's palette_KC[surface_HW] takes ten times as long.
-    channels = [cv2.LUT(surface_HW, table_KC[:, channel]) * shade_HW for channel in range(table_KC.shape[1])]
+    channels = [cv2.LUT(surface_HW, table_KC[:, channel]) * light_HW for channel in range(table_KC.shape[1])]
     return np.stack(channels, 2).astype(np.float32, copy=False)
 
 
@@ -149,7 +149,7 @@ def render_crop(
         figure = draw_figure(solids, person.body, pose, place, light, canvas)
         light_HWC, cover_HW1 = figure_radiance(figure, person, sensor, (height, width))
         gain = camera.person_gain if sensor == "nir" else 1.0
-        picture_HWC = picture_HWC * (1 - cover_HW1) + light_HWC * np.float32(gain)
+        picture_HWC = np.asarray(picture_HWC * (1 - cover_HW1) + light_HWC * np.float32(gain), np.float32)
     if rng.random() < style.occlusion:
         _occlude(rng, picture_HWC)
     picture_HWC *= _uneven_light(rng, height, width)

@@ -132,7 +132,8 @@ class StreamRenderer:
         light_HWC = look(scene.surface_HW, scene.shade_HW, palette(scene.materials, self.sensor, SURFACES), self.sensor)
         if self.sensor == "nir":
             light_HWC *= _lamp_spot(*size)
-        self.background_HWC = cv2.GaussianBlur(develop(light_HWC, self.view.camera, 1.0), (0, 0), 0.8)
+        sharp_HWC = develop(light_HWC, self.view.camera, 1.0)
+        self.background_HWC = np.asarray(cv2.GaussianBlur(sharp_HWC, (0, 0), 0.8), np.float32)
         self.grain_HWC = self.rng.standard_normal((size[0] + 64, size[1] + 64, 3), np.float32)
         if self.view.camera.infrared:
             self.grain_HWC[..., 1:] = self.grain_HWC[..., :1]
