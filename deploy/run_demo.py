@@ -20,7 +20,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder that is filled (default: demo)"
     )
-    parser.add_argument("--quick", action="store_true", help="few people, two epochs: shows only that every stage works")
+    parser.add_argument(
+        "--quick", action="store_true", help="few people, two epochs: shows only that every stage works"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,7 @@
 """How hard a dataset is: raw pixels, a linear probe, and a trained model across and within modalities.
 
-Prints a table and one JSON line. Probes and galleries are drawn by SYSU-MM01's official protocol; within a modality every
-image is a probe, the gallery is one drawn image of each person and camera, and the probe's own camera is left out.
+Prints a table and one JSON line. Probes and galleries are drawn by SYSU-MM01's official protocol; within a modality
+every image is a probe, the gallery is one drawn image of each person and camera, without the probe's own camera.
 
 Shapes: N images, F pixels, D embedding, K identities.
 """
@@ -81,9 +81,7 @@ def searches(dataset: SysuDataset, features: Features) -> dict[str, float]:
 
     def within(cameras: tuple[int, ...]) -> float:
         probes = dataset.split("test", cameras=cameras)
-        drawn = [
-            score_records(features, probes, draw_each(dataset, probes, trial)).rank1 for trial in range(10)
-        ]
+        drawn = [score_records(features, probes, draw_each(dataset, probes, trial)).rank1 for trial in range(10)]
         return float(np.mean(drawn))
 
     across = score(dataset, features)

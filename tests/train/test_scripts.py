@@ -60,7 +60,8 @@ def test_evaluation_prints_the_protocol_and_writes_json(
 ) -> None:
     figures = tmp_path / "scores.json"
     assert evaluate_main([str(trained), "--data", str(tree), "--json", str(figures)]) == 0
-    assert "SYSU official, all-search, single-shot, gallery 16, probes 24 (24 valid), 10 trials" in capsys.readouterr().out
+    expected = "SYSU official, all-search, single-shot, gallery 16, probes 24 (24 valid), 10 trials"
+    assert expected in capsys.readouterr().out
     found = json.loads(figures.read_text())
     assert 0 <= found["rank1"] <= found["rank10"] <= 1
     assert len(found["trials"]) == 10
