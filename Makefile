@@ -6,9 +6,6 @@ BIN := $(VENV)/bin
 EXTRAS := train,dev$(shell test "$$(uname -sm)" = "Linux x86_64" && echo ,tensorrt-rtx)
 READY := $(VENV)/.ready
 
-# Two cores, several thread pools: a pool that spins while it waits starves the others.
-export OMP_WAIT_POLICY := PASSIVE
-
 .PHONY: demo test test-slow check bench clean
 
 $(READY): pyproject.toml constraints.txt
@@ -19,6 +16,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## train, export, calibrate, build, parity, two camera streams; see demo/report.html
 	@$(BIN)/python deploy/run_demo.py
+
+# Tests mix the thread pools of PyTorch, OpenVINO and ONNX Runtime: one that spins while it waits starves the others.
+test test-slow check: export OMP_WAIT_POLICY := PASSIVE
 
 test: $(READY)  ## what CI runs
 	@$(BIN)/python -m pytest -q -m "not slow and not gpu and not trt"

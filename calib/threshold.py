@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from engines.manifest import Modality
     from train.datasets.sysu import ImageRecord
 
-FALSE_MATCH_RATE = 0.01
-
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingThreshold:
@@ -38,7 +36,7 @@ class MatchingThreshold:
 
 
 def matching_threshold(
-    records: Sequence[ImageRecord], feature_ND: NDArray[np.float32], false_match_rate: float = FALSE_MATCH_RATE
+    records: Sequence[ImageRecord], feature_ND: NDArray[np.float32], false_match_rate: float
 ) -> MatchingThreshold:
     """Return the lowest cosines at which no more than false_match_rate of the pairs of different people match."""
     labels, tracklet_TD = tracklets(records, feature_ND)

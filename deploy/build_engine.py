@@ -41,6 +41,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max-map-drop", type=float, default=0.5, metavar="POINTS", help="of mAP, in 100 (default: 0.5)"
     )
     group.add_argument("--accept-drift", action="store_true", help="keep an engine that is over the limits")
+    group = parser.add_argument_group("matching")
+    group.add_argument(
+        "--false-match-rate",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of pairs of different held-out people that may match: sets the threshold (default: 0.01)",
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", help="engine folder (default: engines/built/RUN)")
     return parser.parse_args(argv)
@@ -64,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 out=args.out,
                 max_map_drop=args.max_map_drop,
                 accept_drift=args.accept_drift,
+                false_match_rate=args.false_match_rate,
             )
         )
 

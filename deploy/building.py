@@ -59,8 +59,11 @@ class BuildRequest:
     out: Path | None = None
     max_map_drop: float = 0.5
     accept_drift: bool = False
+    false_match_rate: float = 0.01
 
     def __post_init__(self) -> None:
+        if not 0 < self.false_match_rate < 1:
+            raise BadInput(f"--false-match-rate: expected a share between 0 and 1, got {self.false_match_rate}")
         known = [name for name in BACKENDS if name != "torch"]
         if self.backend not in known:
             raise BadInput(f"expected a backend out of {', '.join(known)}, got {self.backend!r}")
@@ -208,7 +211,7 @@ def _threshold(folder: Path, records: Sequence[ImageRecord], split: Split, reque
     backend = request.backend if on_cpu else "auto"
     with open_engine(folder, backend=backend) as engine:
         name, feature_ND = engine.name, embed_with(engine, records)
-    found = matching_threshold(records, feature_ND)
+    found = matching_threshold(records, feature_ND, request.false_match_rate)
     log.info(
         "matching threshold %.4f with %s: %.2f %% false matches in %d pairs of different people, %.1f %% true matches",
         found.threshold, name, 100 * found.false_match_rate, found.pairs, 100 * found.true_match_rate,

@@ -17,7 +17,7 @@ from engines.open import open_engine
 from train.datasets.sysu import open_sysu
 from train.evaluation import embed_images, test_images
 from train.report import cmc_figure, rank_list_html, rank_lists, training_figure
-from train.report_page import Tile, page, picture, section, table
+from train.report_page import Tile, columns, page, picture, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def _cameras(out: Path, run: Run, matches: Score, end: dict[str, Any]) -> str:
         "Two cameras, one person",
         "A colour is an identity; a line joins the two views of one person. out.mp4 beside this file has every frame.",
         f'<div class="frames">{stills}</div>',
-        table(["measure", "value", "meaning"], rows),
+        table(["measure", "value", ""], rows),
     )
 
 
@@ -139,7 +139,11 @@ def _accuracy(scores: dict[str, dict[str, Any]]) -> str:
         f"against {first['gallery']} visible images of people that training never saw."
     )
     curves = {LEGEND[name]: found["cmc"] for name, found in scores.items()}
-    return section("Accuracy", note, table(["model", "rank-1", "rank-10", "mAP", "mINP"], rows), cmc_figure(curves))
+    return section(
+        "Accuracy",
+        note,
+        columns(table(["model", "rank-1", "rank-10", "mAP", "mINP"], rows), cmc_figure(curves)),
+    )
 
 
 def _ranks(out: Path) -> str:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from train.datasets.sysu import ImageRecord, SysuDataset
 
 INK = "#7d8793"  # legible on the page's light and on its dark ground
-COLOURS = ("#0b84e0", "#e07b0b", "#8a94a0", "#1a9f5c")
+COLOURS = ("#8a94a0", "#e07b0b", "#0b84e0", "#1a9f5c")
+STYLES = ("-", "-", "--", "-")  # curves that lie on each other stay two
 SHOWN = 10  # gallery images of a rank list
 
 
@@ -110,49 +111,49 @@ def cmc_figure(curves: Mapping[str, Sequence[float]], ranks: int = 20) -> str:
     """CMC curves as SVG; values are shares, shown in percent."""
 
     def draw(axes: Axes) -> None:
-        for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        for (name, curve), colour, style in zip(curves.items(), COLOURS, STYLES, strict=False):
             shown = [100 * value for value in curve[:ranks]]
-            axes.plot(range(1, len(shown) + 1), shown, color=colour, marker="o", markersize=3, label=name)
+            axes.plot(range(1, len(shown) + 1), shown, style, color=colour, marker="o", markersize=3, label=name)
         axes.set_xlabel("rank k")
         axes.set_ylabel("true identity among the first k, %")
         axes.set_ylim(0, 101)
         axes.legend(frameon=False, labelcolor=INK, loc="lower right")
 
-    return _figure(draw)
+    return _figure([draw])
 
 
 def training_figure(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The loss terms over the epochs as SVG, each divided by its first value."""
+    """The loss terms over the epochs as SVG, side by side: their sizes differ too much for one scale."""
 
-    def draw(axes: Axes) -> None:
-        epochs = [int(row["epoch"]) for row in rows]
-        names = list(rows[0]["losses"])
-        for name, colour in zip(names, COLOURS, strict=False):
-            values = [float(row["losses"][name]) for row in rows]
-            axes.plot(epochs, values, color=colour, label=name)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, labelcolor=INK)
+    def panel(name: str, colour: str) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            axes.plot([int(row["epoch"]) for row in rows], [float(row["losses"][name]) for row in rows], color=colour)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(f"{name} loss")
+            axes.ticklabel_format(axis="y", useOffset=False)
 
-    return _figure(draw)
+        return draw
+
+    return _figure([panel(name, colour) for name, colour in zip(rows[0]["losses"], COLOURS[1:], strict=False)])
 
 
-def _figure(draw: Callable[[Axes], None]) -> str:
+def _figure(panels: Sequence[Callable[[Axes], None]]) -> str:
     from matplotlib.figure import Figure  # the object interface: no global state, no display
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 3.6))
-    axes = figure.add_subplot()
-    draw(axes)
-    axes.grid(color=INK, alpha=0.25, linewidth=0.6)
-    axes.tick_params(colors=INK)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    for side, spine in axes.spines.items():
-        spine.set_color(INK)
-        spine.set_visible(side in {"left", "bottom"})
+    figure = Figure(figsize=(5.6 * len(panels), 3.4))
+    for index, draw in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        draw(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color=INK, alpha=0.25, linewidth=0.6)
+        axes.tick_params(colors=INK)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        for side, spine in axes.spines.items():
+            spine.set_color(INK)
+            spine.set_visible(side in {"left", "bottom"})
     figure.tight_layout()
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
-    text = buffer.getvalue()
-    return re.sub(r"^.*?(?=<svg)", "", text, flags=re.DOTALL)
+    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)

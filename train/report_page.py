@@ -39,7 +39,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 15px; }
 th, td { text-align: right; padding: 7px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, td.words { text-align: left; }
+td.words { white-space: normal; min-width: 240px; color: var(--dim); }
 th { color: var(--dim); font-weight: 600; font-size: 13px; }
 img, svg { max-width: 100%; height: auto; }
 .frames img { display: block; width: 100%; border-radius: 8px; margin: 10px 0 4px; }
@@ -87,10 +88,19 @@ def section(heading: str, note: str, *content: str) -> str:
     )
 
 
+def columns(*parts: str) -> str:
+    """Put parts side by side where the screen is wide enough."""
+    return '<div class="columns">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts that scrolls sideways on a narrow screen."""
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    """A table of plain texts that scrolls sideways on a narrow screen; a column without a heading holds words."""
+    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    opened = ["<td>" if name else '<td class="words">' for name in head]
+    body = "".join(
+        "<tr>" + "".join(f"{tag}{html.escape(cell)}</td>" for tag, cell in zip(opened, row, strict=True)) + "</tr>"
+        for row in rows
+    )
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

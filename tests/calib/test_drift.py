@@ -122,4 +122,4 @@ def test_ties_at_the_threshold_do_not_match() -> None:
 
 def test_one_person_cannot_give_a_threshold() -> None:
     with pytest.raises(BadInput, match="expected held-out people seen in both modalities, at least two, got 1 people"):
-        matching_threshold([record(1, 3), record(1, 1)], unit(0, 1))
+        matching_threshold([record(1, 3), record(1, 1)], unit(0, 1), 0.01)

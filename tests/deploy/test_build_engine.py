@@ -194,8 +194,15 @@ def test_a_request_has_the_defaults_of_the_command_line() -> None:
     args = parse([])
     request = BuildRequest()
     assert tuple(args.precision) == request.precisions
-    for name in ("backend", "calibration_images", "parity_images", "max_map_drop", "accept_drift", "out", "data"):
+    names = ("backend", "calibration_images", "parity_images", "max_map_drop", "accept_drift", "false_match_rate")
+    for name in (*names, "out", "data"):
         assert getattr(args, name) == getattr(request, name)
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.1"])
+def test_an_impossible_false_match_rate_is_refused(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--false-match-rate", share]) == 2
+    assert "--false-match-rate: expected a share between 0 and 1, got" in capsys.readouterr().err
 
 
 def test_help_answers_without_loading_a_runtime(tmp_path: Path) -> None:
@@ -223,5 +230,5 @@ def test_the_set_of_flags_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixtur
         parse(["--help"])
     assert set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) == {
         "--help", "--data", "--precision", "--backend", "--calibration-images", "--parity-images", "--max-map-drop",
-        "--accept-drift", "--out",
+        "--accept-drift", "--false-match-rate", "--out",
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Stages together, as a user runs them."""
