@@ -158,9 +158,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms(tree: Path, tmp_path: Pa
 def child_signals_as_before() -> Generator[None]:
     """Take away the SIGCHLD handler that a DataLoader with workers leaves behind.
 
-    Python's handlers run on the alternate signal stack that faulthandler made. OpenVINO or TensorRT-RTX, loaded by other
-    tests of this process, replace that stack and free theirs, and the next child that ends (git) would then kill pytest
-    with SIGSEGV. Seen in gdb, in clock_nanosleep; no process of ours outside pytest has all three.
+    Python's handlers run on the alternate signal stack that faulthandler made. OpenVINO or TensorRT-RTX, loaded by
+    other tests of this process, replace that stack and free theirs, and the next child that ends (git) would then kill
+    pytest with SIGSEGV. Seen in gdb, in clock_nanosleep; no process of ours outside pytest has all three.
     """
     before = signal.getsignal(signal.SIGCHLD)
     yield
