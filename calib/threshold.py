@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from train.datasets.sysu import ImageRecord
 
 
+# Who comes back is searched among all who were there: with ten people in the gallery a tenth of the rate for a pair
+# gives about the rate asked for, 1 - (1 - rate)^10.
+RETURNS = 10
+
+
 @dataclass(frozen=True, kw_only=True)
 class MatchingThreshold:
     """Two cosines, and what the first does to pairs of a visible and an infrared tracklet of held-out people."""
 
     threshold: float
-    same_modality_threshold: float  # the same false match rate, between tracklets of one modality
+    same_modality_threshold: float  # of a person who comes back to a camera of one modality
     false_match_rate: float  # share of pairs of different people at or above the threshold
     true_match_rate: float  # share of pairs of one person at or above it
     pairs: int  # of different people
@@ -55,7 +60,7 @@ def matching_threshold(
     limit = _least_allowed(impostor, false_match_rate)
     return MatchingThreshold(
         threshold=limit,
-        same_modality_threshold=_least_allowed(similarity_TT[within_TT & ~same_TT], false_match_rate),
+        same_modality_threshold=_least_allowed(similarity_TT[within_TT & ~same_TT], false_match_rate / RETURNS),
         false_match_rate=float((impostor >= limit).mean()),
         true_match_rate=float((genuine >= limit).mean()),
         pairs=int(impostor.size),
