@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from train.datasets.sysu import ImageRecord
 
 
-# Who comes back is searched among all who were there: with ten people in the gallery a tenth of the rate for a pair
-# gives about the rate asked for, 1 - (1 - rate)^10.
+# Two people in the pictures at the same time are one pair; somebody met before is searched among all who were there.
+# With ten people in the gallery a tenth of the pair's rate gives about the rate asked for: 1 - (1 - rate)^10.
 RETURNS = 10
 
 
@@ -34,7 +34,8 @@ class MatchingThreshold:
     """Two cosines, and what the first does to pairs of a visible and an infrared tracklet of held-out people."""
 
     threshold: float
-    same_modality_threshold: float  # of a person who comes back to a camera of one modality
+    recall_threshold: float  # of somebody who was met earlier in the other modality
+    same_modality_threshold: float  # of somebody who was met earlier in the same modality
     false_match_rate: float  # share of pairs of different people at or above the threshold
     true_match_rate: float  # share of pairs of one person at or above it
     pairs: int  # of different people
@@ -60,6 +61,7 @@ def matching_threshold(
     limit = _least_allowed(impostor, false_match_rate)
     return MatchingThreshold(
         threshold=limit,
+        recall_threshold=_least_allowed(impostor, false_match_rate / RETURNS),
         same_modality_threshold=_least_allowed(similarity_TT[within_TT & ~same_TT], false_match_rate / RETURNS),
         false_match_rate=float((impostor >= limit).mean()),
         true_match_rate=float((genuine >= limit).mean()),

@@ -142,8 +142,13 @@ def match_settings(manifest: Manifest, threshold: float | None) -> MatchSettings
             "no threshold was measured for this engine: reporting similarities only, no identities; give --threshold"
         )
         return MatchSettings()
-    same = known.get("same_modality_threshold") if threshold is None else None
-    return MatchSettings(threshold=float(chosen), same_modality_threshold=None if same is None else float(same))
+    if threshold is not None:
+        return MatchSettings(threshold=threshold)
+    return MatchSettings(
+        threshold=float(chosen),
+        recall_threshold=known.get("recall_threshold"),
+        same_modality_threshold=known.get("same_modality_threshold"),
+    )
 
 
 def summarise(end: RunEnd, options: Options) -> str:

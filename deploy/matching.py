@@ -38,6 +38,7 @@ CANDIDATES = 5
 @dataclass(frozen=True, kw_only=True)
 class MatchSettings:
     threshold: float | None = None
+    recall_threshold: float | None = None  # across modalities, of somebody met earlier; None: threshold
     same_modality_threshold: float | None = None
     hysteresis: float = HYSTERESIS
 
@@ -204,11 +205,12 @@ class Matcher:
 
     def _recall(self, group: list[_Live], taken: set[int], margin: float) -> int | None:
         """Return the gallery's identity that exceeds its threshold by most, or None."""
-        across = self._settings.threshold or 0.0
+        settings = self._settings
+        across = (settings.threshold or 0.0) if settings.recall_threshold is None else settings.recall_threshold
         best: tuple[float, int] | None = None
         for track in group:
             for modality in ("visible", "infrared"):
-                least = self._settings.return_threshold if modality == track.modality else across
+                least = settings.return_threshold if modality == track.modality else across
                 for hit in self._gallery.search(track.mean_D, modality, CANDIDATES):
                     excess = hit.similarity - least - margin
                     better = best is None or excess > best[0]

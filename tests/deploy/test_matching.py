@@ -56,6 +56,17 @@ def identities(target: Matcher, *keys: TrackKey) -> list[int | None]:
     return [target.decision(key).identity for key in keys]
 
 
+@pytest.mark.parametrize(("recall", "expected"), [(None, 1), (0.75, 1), (0.85, 2)])
+def test_somebody_met_earlier_in_the_other_modality_needs_the_recall_threshold(
+    recall: float | None, expected: int
+) -> None:
+    target = Matcher(MemoryGallery(), MatchSettings(threshold=0.6, recall_threshold=recall))
+    step(target, 0.0, {V1: A})
+    target.end(V1)
+    step(target, 9.0, {I1: vector(0.8, 0.6, 0, 0)})
+    assert identities(target, I1) == [expected]
+
+
 def test_tracks_of_one_person_in_both_cameras_share_an_identity() -> None:
     target = matcher()
     assert step(target, 0.0, {V1: A, V2: B, I1: B, I2: A}) == []
