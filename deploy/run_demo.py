@@ -14,7 +14,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="run_demo",
         description=__doc__,
-        epilog="examples:\n  make demo\n  python deploy/run_demo.py --out /tmp/demo --quick",
+        epilog="examples:\n  make demo\n  python deploy/run_demo.py --out trial --quick",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
