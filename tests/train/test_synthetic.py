@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines.errors import BadInput
+from tests.shared_material import shared_folder
 from train import make_synthetic
 from train.datasets.synthetic import DatasetShape, Plan, draw_counts, write_dataset
 from train.datasets.synthetic_camera import CAMERAS, SceneStyle, figure_radiance, render_crop
@@ -25,7 +25,6 @@ from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS, open_sysu, re
 
 STYLE = SceneStyle(height_px=64, width_px=32)
 SHAPE = DatasetShape(train_identities=4, val_identities=2, test_identities=3, visible_images=2, infrared_images=2)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def small_plan(seed: int = 0, **settings: object) -> Plan:
@@ -47,14 +46,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("synthetic") / "tree"
     write_dataset(small_plan(), target)
     return target
-
-
-def published_splits() -> Path:
-    shared = os.environ.get("CROSSLIGHT_SHARED")
-    folder = (Path(shared) if shared else ROOT.parent / "shared") / "data" / "splits"
-    if not folder.is_dir():
-        pytest.skip(f"the published SYSU-MM01 splits are not in {folder}; set CROSSLIGHT_SHARED")
-    return folder
 
 
 def test_a_seed_gives_the_same_bytes_again_and_another_seed_others(tree: Path, tmp_path: Path) -> None:
@@ -113,7 +104,7 @@ def test_infrared_images_are_one_channel_three_times(tree: Path) -> None:
 
 @pytest.mark.slow
 def test_sysu_cardinalities_give_the_galleries_and_probes_of_the_protocol(tmp_path: Path) -> None:
-    splits = published_splits()
+    splits = shared_folder("data/splits")
     plan = plan_like_sysu(splits, seed=0, style=STYLE, infrared="nir", only=("test",), blank=True)
     write_dataset(plan, tmp_path / "sysu", official_exp=splits)
     dataset = open_sysu(tmp_path / "sysu")
@@ -131,7 +122,7 @@ def test_sysu_cardinalities_give_the_galleries_and_probes_of_the_protocol(tmp_pa
 
 
 def test_planned_sysu_training_images_are_the_published_numbers() -> None:
-    plan = plan_like_sysu(published_splits(), seed=0, style=STYLE, infrared="nir")
+    plan = plan_like_sysu(shared_folder("data/splits"), seed=0, style=STYLE, infrared="nir")
     wanted = {*plan.identities["train"], *plan.identities["val"]}
     per_modality = [
         sum(count for (camera, identity), count in plan.counts.items() if camera in cameras and identity in wanted)

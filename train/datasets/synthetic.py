@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from engines.atomic import new_folder
 from engines.errors import BadInput
 from engines.progress import progress
 from train.datasets.synthetic_camera import SceneStyle, render_crop
@@ -103,12 +103,7 @@ def draw_counts(shape: DatasetShape, seed: int) -> tuple[dict[Split, tuple[int, 
 
 def write_dataset(plan: Plan, target: Path, *, workers: int = 1, official_exp: Path | None = None) -> int:
     """Write the tree in one piece and return the number of images; official_exp's files are copied into exp/."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"{target} is not empty; name a new folder with --out, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        partial.chmod(0o755)
+    with new_folder(target) as partial:
         for camera in CAMERAS:
             (partial / f"cam{camera}").mkdir()
         _write_exp(plan, partial / "exp", official_exp)
@@ -116,11 +111,6 @@ def write_dataset(plan: Plan, target: Path, *, workers: int = 1, official_exp: P
         steps = _write_people(plan, partial, people, workers)
         for _ in progress(steps, total=len(people), unit="people", label="write"):
             pass
-        partial.replace(target)
-    except OSError as error:
-        raise BadInput(f"could not write {target}: {error}; free some disk or name another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return plan.image_count
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from engines.atomic import new_folder
 from engines.errors import BadInput
 from engines.progress import progress
 from train.datasets.synthetic_streams import VIEWS, StreamRenderer, StreamShape, frame_count, plan_walks
@@ -20,12 +19,7 @@ if TYPE_CHECKING:
 
 def write_streams(target: Path, shape: StreamShape, *, seed: int, infrared: InfraredKind) -> int:
     """Write the folder in one piece and return the number of frames of each video."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"{target} is not empty; name a new folder with --out, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        partial.chmod(0o755)
+    with new_folder(target) as partial:
         frames = frame_count(shape, plan_walks(shape, seed))
         cameras: dict[str, list[dict[str, Any]]] = {}
         for modality in VIEWS:
@@ -33,11 +27,6 @@ def write_streams(target: Path, shape: StreamShape, *, seed: int, infrared: Infr
             cameras[modality] = _write_video(partial / f"{modality}.mp4", renderer, frames)
         truth = {"fps": shape.fps, "cameras": cameras}
         (partial / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        raise BadInput(f"could not write {target}: {error}; free some disk or name another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return frames
 
 
