@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calib.ranges import RangeMethod
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
 
 def calibrate(

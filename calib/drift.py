@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Precision
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,15 @@ import numpy as np
 
 from engines.errors import BadInput
 from engines.preprocess import resize_crop
-from train.datasets.sysu import read_image
+from train.datasets.images import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord, SysuDataset
+    from train.datasets.images import ImageRecord
+    from train.datasets.sysu import SysuDataset
 
 CALIBRATION_BATCH = 2  # peak memory on ResNet-50 at 384x128: 0.76 GB; 1.06 GB with 4 and 2.5 GB with 8, no faster
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Modality
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
 
 # Two people in the pictures at the same time are one pair; somebody met before is searched among all who were there.

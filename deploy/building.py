@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from engines.backend import Backend
     from engines.manifest import Precision
-    from train.datasets.sysu import ImageRecord, Split, SysuDataset
+    from train.datasets.images import ImageRecord, Split
+    from train.datasets.sysu import SysuDataset
 
 log = logging.getLogger(__name__)
 

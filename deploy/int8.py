@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from calib.ranges import RangeMethod
     from calib.table import CalibrationTable
     from engines.manifest import Manifest, Modality
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
     Tables = dict[str, dict[RangeMethod, CalibrationTable]]  # FP32 file -> its tables
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
 
 @pytest.fixture(scope="session")

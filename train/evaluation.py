@@ -12,7 +12,8 @@ import numpy as np
 from engines.manifest import MODALITIES
 from engines.preprocess import resize_crop
 from engines.progress import progress
-from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS, read_image
+from train.datasets.images import read_image
+from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS
 from train.metrics import Metrics, evaluate
 from train.protocol import GALLERY_CAMERAS, key
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Modality
-    from train.datasets.sysu import ImageRecord, SysuDataset
+    from train.datasets.images import ImageRecord
+    from train.datasets.sysu import SysuDataset
     from train.method import Method
     from train.protocol import Search
 

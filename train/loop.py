@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
     from train.method import Batch, Method
+    from train.sampler import Parts
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _train_epoch(
     optimizer: Any,
     images: TrainingImages,
     collate: Collate,
-    batches: list[list[int]],
+    batches: list[Parts],
     epoch: int,
     workers: int,
 ) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def _train_epoch(
     sums: dict[str, float] = {}
     damaged: set[str] = set()
     loader = epoch_loader(images, collate, batches, epoch, workers)
-    for batch, replaced in progress(loader, total=len(batches), unit="batches", label=f"epoch {epoch + 1}"):
+    for batch, _files, replaced in progress(loader, total=len(batches), unit="batches", label=f"epoch {epoch + 1}"):
         damaged.update(replaced)
         losses = method.losses(_to_device(batch, fabric), epoch)
         total = torch.stack(list(losses.values())).sum()
@@ -172,7 +173,7 @@ def _train_epoch(
         "losses": means,
         "lr": optimizer.param_groups[0]["lr"],
         "batches": len(batches),
-        "images_per_s": sum(map(len, batches)) / seconds,
+        "images_per_s": sum(len(part) for parts in batches for part in parts) / seconds,
         "seconds": seconds,
         "damaged_images": len(damaged),
     }

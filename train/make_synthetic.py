@@ -45,10 +45,10 @@ def make(args: argparse.Namespace) -> None:
     import time
 
     from engines.errors import BadInput
+    from train.datasets.images import SPLITS
     from train.datasets.synthetic import DatasetShape, Plan, default_workers, draw_counts, write_dataset
     from train.datasets.synthetic_camera import SceneStyle
     from train.datasets.synthetic_sysu import plan_like_sysu
-    from train.datasets.sysu import SPLITS
 
     sizes = {f"{split}_identities": getattr(args, f"{split}_identities") for split in SPLITS}
     given = {name: size for name, size in sizes.items() if size is not None}

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from train.weights import load_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from torch.optim import Optimizer
 
     from engines.manifest import Modality
     from train.recipe import Recipe
@@ -26,7 +29,16 @@ class Batch:
     image_BCHW: Tensor  # float32, normalised with the ImageNet mean and deviation
     identity_B: Tensor  # int64, 0 .. identity_count - 1
     infrared_B: Tensor  # bool
-    camera_B: Tensor  # int64, 1-based as in SYSU-MM01
+    camera_B: Tensor  # int64, the dataset's own numbers
+    part_B: Tensor  # int64, 0 but where a sampler draws several groups for one iteration (AlignGAN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One optimisation step: sum the losses, differentiate, and step the named optimisers."""
+
+    losses: Mapping[str, Tensor]
+    optimizers: tuple[str, ...] = ("all",)
 
 
 class Method(nn.Module):
@@ -35,6 +47,7 @@ class Method(nn.Module):
     name: ClassVar[str]
     default_recipe: ClassVar[Recipe]
     single_stream: ClassVar[bool] = True  # False: visible and infrared embed through different weights
+    accumulates: ClassVar[bool] = True  # False: gradients of several batches must not be added up before a step
 
     def __init__(self, recipe: Recipe, identity_count: int) -> None:
         super().__init__()
@@ -57,3 +70,12 @@ class Method(nn.Module):
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Return the named loss terms; their sum is minimised. Epochs count from 0."""
         raise NotImplementedError
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return the optimisers by name; the loop scales each group's initial rate over the epochs."""
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return {"all": torch.optim.Adam(learned, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)}
+
+    def updates(self, batch: Batch, epoch: int) -> Iterator[Update]:
+        """Yield the optimisation steps of one iteration, each computed after the one before was taken."""
+        yield Update(losses=self.losses(batch, epoch))

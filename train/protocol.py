@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord, SysuDataset
+    from train.datasets.images import ImageRecord
+    from train.datasets.sysu import SysuDataset
 
 Search = Literal["all", "indoor"]
 SEARCHES: tuple[Search, ...] = ("all", "indoor")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.datasets.sysu import read_image
+from train.datasets.images import read_image
 from train.metrics import location_of
 from train.protocol import gallery_images, key, probe_images
 from train.report_page import picture
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord, SysuDataset
+    from train.datasets.images import ImageRecord
+    from train.datasets.sysu import SysuDataset
 
 INK = "#7d8793"  # legible on the page's light and on its dark ground
 COLOURS = ("#8a94a0", "#e07b0b", "#0b84e0", "#1a9f5c")

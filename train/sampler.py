@@ -1,5 +1,8 @@
 """Which images stand in a batch: P identities with K images each, the same for the same seed and epoch.
 
+A batch has parts; most samplers fill one, a method that draws several groups for one iteration has more. Within a part
+the images of an identity stand together, so that several processes can share it out by whole identities.
+
 Torch-free. Positions are indices into the list of training images.
 """
 
@@ -16,11 +19,14 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
     from train.recipe import Recipe
 
 
-def epoch_batches(records: Sequence[ImageRecord], recipe: Recipe, epoch: int) -> list[list[int]]:
+Parts = tuple[tuple[int, ...], ...]
+
+
+def epoch_batches(records: Sequence[ImageRecord], recipe: Recipe, epoch: int) -> list[Parts]:
     """Return the batches of one epoch; they depend on nothing but records, recipe and epoch."""
     if recipe.sampler not in SAMPLERS:
         raise BadInput(f"setting sampler: expected one of {', '.join(SAMPLERS)}, got {recipe.sampler!r}")
@@ -30,8 +36,18 @@ def epoch_batches(records: Sequence[ImageRecord], recipe: Recipe, epoch: int) ->
             f"expected at least {recipe.identities_per_batch} identities for a batch, got {len(identities)}; lower "
             "--set identities_per_batch or use more data"
         )
-    rng = np.random.default_rng([recipe.seed, epoch])
-    return SAMPLERS[recipe.sampler](records, recipe.identities_per_batch, recipe.images_per_identity, rng)
+    return SAMPLERS[recipe.sampler](records, recipe, epoch)
+
+
+def share(parts: Parts, rank: int, processes: int) -> Parts:
+    """Return the share of one process: an equal number of neighbouring positions of each part."""
+    for part in parts:
+        if len(part) % processes:
+            raise BadInput(
+                f"expected a batch that {processes} processes can share, got {len(part)} images; change "
+                "--set identities_per_batch or the number of processes"
+            )
+    return tuple(part[len(part) // processes * rank : len(part) // processes * (rank + 1)] for part in parts)
 
 
 def mixed(records: Sequence[ImageRecord], identities: int, images: int, rng: Generator) -> list[list[int]]:
@@ -82,9 +98,22 @@ def balanced(records: Sequence[ImageRecord], identities: int, images: int, rng: 
     return batches
 
 
-SAMPLERS: dict[str, Callable[[Sequence[ImageRecord], int, int, Generator], list[list[int]]]] = {
-    "mixed": mixed,
-    "balanced": balanced,
+def _one_part(
+    draw: Callable[[Sequence[ImageRecord], int, int, Generator], list[list[int]]],
+) -> Callable[[Sequence[ImageRecord], Recipe, int], list[Parts]]:
+    """Give a sampler of one part the recipe's P and K, and a generator seeded by (seed, epoch)."""
+
+    def batches(records: Sequence[ImageRecord], recipe: Recipe, epoch: int) -> list[Parts]:
+        rng = np.random.default_rng([recipe.seed, epoch])
+        drawn = draw(records, recipe.identities_per_batch, recipe.images_per_identity, rng)
+        return [(tuple(batch),) for batch in drawn]
+
+    return batches
+
+
+SAMPLERS: dict[str, Callable[[Sequence[ImageRecord], Recipe, int], list[Parts]]] = {
+    "mixed": _one_part(mixed),
+    "balanced": _one_part(balanced),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +19,19 @@ from torch.utils.data import DataLoader, Dataset
 from engines.errors import BadInput
 from engines.preprocess import resize_crop
 from train.augment import Augmented, augment
-from train.datasets.sysu import read_image
+from train.datasets.images import read_image
 from train.export import IMAGENET_MEAN, IMAGENET_STD
 from train.method import Batch
+from train.sampler import share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
     from train.recipe import Recipe
+    from train.sampler import Parts
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Draw:
 
     index: int
     seed: tuple[int, int, int]
+    part: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,16 @@ class Sample:
 
     record: ImageRecord
     augmented: Augmented
+    part: int
     damaged: str | None
+
+
+class Loaded(NamedTuple):
+    """A batch, the files that it was made of, and the damaged files that others stand in for."""
+
+    batch: Batch
+    files: list[str]
+    damaged: list[str]
 
 
 class TrainingImages(Dataset[Sample]):
@@ -73,7 +85,8 @@ class TrainingImages(Dataset[Sample]):
         image_HWC, index = self._readable(draw.index)
         record = self.records[index]
         augmented = augment(image_HWC, record.modality, self.recipe, np.random.default_rng(draw.seed))
-        return Sample(record, augmented, str(self.records[draw.index].path) if index != draw.index else None)
+        damaged = str(self.records[draw.index].path) if index != draw.index else None
+        return Sample(record, augmented, draw.part, damaged)
 
     def _readable(self, index: int) -> tuple[NDArray[np.uint8], int]:
         record = self.records[index]
@@ -102,7 +115,7 @@ class Collate:
 
     label_of: dict[int, int]  # identity number -> 0 .. identities - 1
 
-    def __call__(self, samples: list[Sample]) -> tuple[Batch, list[str]]:
+    def __call__(self, samples: list[Sample]) -> Loaded:
         image_BHWC = torch.from_numpy(np.stack([sample.augmented.image_HWC for sample in samples]))
         image_BCHW = image_BHWC.permute(0, 3, 1, 2).float().div_(255.0)
         mean_C11, std_C11 = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -117,34 +130,52 @@ class Collate:
             identity_B=torch.tensor([self.label_of[record.identity] for record in records]),
             infrared_B=torch.tensor([record.modality == "infrared" for record in records]),
             camera_B=torch.tensor([record.camera for record in records]),
+            part_B=torch.tensor([sample.part for sample in samples]),
         )
-        return batch, [sample.damaged for sample in samples if sample.damaged is not None]
+        return Loaded(
+            batch,
+            [str(record.path) for record in records],
+            [sample.damaged for sample in samples if sample.damaged is not None],
+        )
 
 
 class SeededBatches:
-    """Turn an epoch's batches of indices into draws; what a DataLoader takes as its batch_sampler."""
+    """Turn one process's share of an epoch's batches into draws; what a DataLoader takes as its batch_sampler.
 
-    def __init__(self, batches: Sequence[Sequence[int]], seed: int, epoch: int) -> None:
-        self.batches, self.seed, self.epoch = batches, seed, epoch
+    The seed of a draw is its position in the batches of all processes, so that their number changes no image.
+    """
+
+    def __init__(self, batches: Sequence[Parts], seed: int, epoch: int, rank: int = 0, processes: int = 1) -> None:
+        self.batches, self.seed, self.epoch, self.rank, self.processes = batches, seed, epoch, rank, processes
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         position = 0
-        for batch in self.batches:
-            draws = [Draw(index, (self.seed, self.epoch, position + place)) for place, index in enumerate(batch)]
-            position += len(batch)
+        for parts in self.batches:
+            draws: list[Draw] = []
+            for part, (whole, own) in enumerate(zip(parts, share(parts, self.rank, self.processes), strict=True)):
+                first = position + len(own) * self.rank
+                draws += [Draw(index, (self.seed, self.epoch, first + place), part) for place, index in enumerate(own)]
+                position += len(whole)
             yield draws
 
 
 def epoch_loader(
-    images: TrainingImages, collate: Collate, batches: Sequence[Sequence[int]], epoch: int, workers: int
-) -> DataLoader[tuple[Batch, list[str]]]:
-    """Load one epoch; with a memory cache the images are drawn in this process."""
+    images: TrainingImages,
+    collate: Collate,
+    batches: Sequence[Parts],
+    epoch: int,
+    workers: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader[Loaded]:
+    """Load one process's share of an epoch; with a memory cache the images are drawn in this process."""
     return DataLoader(
         images,
-        batch_sampler=SeededBatches(batches, images.recipe.seed, epoch),  # type: ignore[arg-type]
+        batch_sampler=SeededBatches(batches, images.recipe.seed, epoch, rank, processes),  # type: ignore[arg-type]
         collate_fn=collate,
         num_workers=0 if images.cache is not None else workers,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
-from train.datasets.sysu import SPLITS, open_sysu
+from train.datasets.images import SPLITS
+from train.datasets.sysu import open_sysu
 from train.loop import Hardware, train
 from train.methods import load
 from train.recipe import override, read_recipe_values, replace_checked

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from train.datasets.sysu import ImageRecord, SysuDataset
+    from train.datasets.images import ImageRecord
+    from train.datasets.sysu import SysuDataset
 
     Features = dict[str, NDArray[np.float32]]
 
@@ -127,7 +128,7 @@ def linear_probe(dataset: SysuDataset) -> Features:
 
 def flat_pixels(records: Sequence[ImageRecord]) -> NDArray[np.float64]:
     from engines.preprocess import resize_crop
-    from train.datasets.sysu import read_image
+    from train.datasets.images import read_image
 
     return np.stack([resize_crop(read_image(record.path), *PROBE_SIZE).ravel() / 255.0 for record in records])
 

@@ -11,7 +11,8 @@ import pytest
 from calib.drift import LIMITS, Drift, measure_drift, violations
 from calib.threshold import matching_threshold, tracklets
 from engines.errors import BadInput
-from train.datasets.sysu import ImageRecord
+from train.datasets.images import ImageRecord
+from train.datasets.sysu import sysu_image
 
 
 def unit(*degrees: float) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_violations_name_figure_and_limit() -> None:
 
 
 def record(identity: int, camera: int) -> ImageRecord:
-    return ImageRecord(path=Path("x"), identity=identity, camera=camera)
+    return sysu_image(path=Path("x"), identity=identity, camera=camera)
 
 
 def test_the_threshold_lets_through_no_more_than_its_share_of_strangers() -> None:

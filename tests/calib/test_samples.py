@@ -12,7 +12,7 @@ import pytest
 
 from calib.samples import balanced_sample, calibration_images, images_sha256, pixel_batches
 from engines.errors import BadInput
-from train.datasets.sysu import ImageRecord, open_sysu
+from train.datasets.sysu import open_sysu, sysu_image
 
 if TYPE_CHECKING:
     from train.datasets.sysu import SysuDataset
@@ -42,8 +42,8 @@ def test_only_training_people_are_drawn(dataset: SysuDataset) -> None:
 
 
 def test_a_camera_with_few_images_does_not_stop_the_others() -> None:
-    few = [ImageRecord(path=Path("a"), identity=1, camera=3)]
-    many = [ImageRecord(path=Path(str(index)), identity=1 + index % 2, camera=1) for index in range(9)]
+    few = [sysu_image(path=Path("a"), identity=1, camera=3)]
+    many = [sysu_image(path=Path(str(index)), identity=1 + index % 2, camera=1) for index in range(9)]
     assert Counter(record.camera for record in balanced_sample([*few, *many], 8)) == {3: 1, 1: 7}
 
 
@@ -55,7 +55,7 @@ def test_the_seed_decides(dataset: SysuDataset) -> None:
 
 def test_the_hash_follows_the_bytes(dataset: SysuDataset, tmp_path: Path) -> None:
     record = dataset.split("train")[0]
-    copy = ImageRecord(
+    copy = sysu_image(
         path=Path(shutil.copy(record.path, tmp_path / record.path.name)), identity=record.identity, camera=record.camera
     )
     assert images_sha256([record]) == images_sha256([copy])  # where the tree lies does not matter

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Precision
-    from train.datasets.sysu import ImageRecord
+    from train.datasets.images import ImageRecord
 
     Reference = Callable[[str], tuple[list[ImageRecord], NDArray[np.float32]]]
 

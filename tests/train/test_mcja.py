@@ -28,6 +28,7 @@ def golden_batch() -> Batch:
         identity_B=torch.tensor(IDENTITIES),
         infrared_B=(camera_B == 3) | (camera_B == 6),
         camera_B=camera_B,
+        part_B=torch.zeros_like(camera_B),
     )
 
 

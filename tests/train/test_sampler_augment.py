@@ -13,15 +13,16 @@ import pytest
 from engines.errors import BadInput
 from tests.shared_material import shared_folder
 from train import augment
-from train.datasets.sysu import ImageRecord, read_identities
+from train.datasets.images import ImageRecord
+from train.datasets.sysu import read_identities, sysu_image
 from train.methods.baseline import BaselineRecipe
 from train.methods.mcja import McjaRecipe
-from train.sampler import epoch_batches
+from train.sampler import Parts, epoch_batches
 
 
 def records_of(counts: dict[tuple[int, int], int]) -> list[ImageRecord]:
     return [
-        ImageRecord(path=Path(f"cam{camera}/{identity:04d}/{index + 1:04d}.jpg"), identity=identity, camera=camera)
+        sysu_image(path=Path(f"cam{camera}/{identity:04d}/{index + 1:04d}.jpg"), identity=identity, camera=camera)
         for (camera, identity), count in counts.items()
         for index in range(count)
     ]
@@ -29,6 +30,11 @@ def records_of(counts: dict[tuple[int, int], int]) -> list[ImageRecord]:
 
 def small_set() -> list[ImageRecord]:
     return records_of({(camera, identity): 5 for camera in range(1, 7) for identity in range(1, 13)})
+
+
+def one_part(batches: list[Parts]) -> list[tuple[int, ...]]:
+    assert all(len(parts) == 1 for parts in batches)
+    return [parts[0] for parts in batches]
 
 
 def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> None:
@@ -47,7 +53,7 @@ def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> N
     assert sum(record.modality == "visible" for record in records) == 22_258
     assert sum(record.modality == "infrared" for record in records) == 11_909
     for epoch in range(3):
-        batches = epoch_batches(records, McjaRecipe(), epoch)
+        batches = one_part(epoch_batches(records, McjaRecipe(), epoch))
         assert len(batches) in (242, 243)
         shares = [np.mean([records[index].modality == "infrared" for index in batch]) for batch in batches]
         assert min(shares) > 0.10
@@ -58,7 +64,7 @@ def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> N
 @pytest.mark.parametrize("kind", [McjaRecipe, BaselineRecipe])
 def test_a_batch_holds_p_identities_with_k_images(kind: type[McjaRecipe | BaselineRecipe]) -> None:
     recipe, records = kind(images_per_identity=4, identities_per_batch=3), small_set()
-    batches = epoch_batches(records, recipe, epoch=0)
+    batches = one_part(epoch_batches(records, recipe, epoch=0))
     assert batches
     for batch in batches:
         assert sorted(Counter(records[index].identity for index in batch).values()) == [4, 4, 4]
@@ -76,7 +82,7 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
 
 
 def test_mixed_sampler_uses_no_image_twice_where_an_identity_has_enough() -> None:
-    batches = epoch_batches(small_set(), McjaRecipe(images_per_identity=4, identities_per_batch=3), 0)
+    batches = one_part(epoch_batches(small_set(), McjaRecipe(images_per_identity=4, identities_per_batch=3), 0))
     assert max(Counter(index for batch in batches for index in batch).values()) == 1
 
 

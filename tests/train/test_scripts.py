@@ -89,7 +89,7 @@ def test_evaluation_refuses_a_damaged_image_by_name(
     (broken / "cam6/0010/0002.jpg").write_bytes(b"\xff\xd8 cut short")
     assert evaluate_main([str(trained), "--data", str(broken)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.fullmatch(r"evaluate_model: .*cam6/0010/0002\.jpg: expected a JPEG image, got a damaged file .*", line)
+    assert re.fullmatch(r"evaluate_model: .*cam6/0010/0002\.jpg: expected an image, got a damaged file .*", line)
 
 
 def missing_camera(folder: Path) -> None:

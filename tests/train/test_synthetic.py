@@ -13,6 +13,7 @@ import pytest
 from engines.errors import BadInput
 from tests.shared_material import shared_folder
 from train import make_synthetic
+from train.datasets.images import read_image
 from train.datasets.synthetic import DatasetShape, Plan, draw_counts, write_dataset
 from train.datasets.synthetic_camera import CAMERAS, SceneStyle, figure_radiance, render_crop
 from train.datasets.synthetic_figure import Light, Place, draw_figure
@@ -21,7 +22,7 @@ from train.datasets.synthetic_person import draw_person
 from train.datasets.synthetic_pose import Pose, draw_pose
 from train.datasets.synthetic_sysu import plan_like_sysu
 from train.datasets.synthetic_tailor import make_solids
-from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS, open_sysu, read_image
+from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS, open_sysu
 
 STYLE = SceneStyle(height_px=64, width_px=32)
 SHAPE = DatasetShape(train_identities=4, val_identities=2, test_identities=3, visible_images=2, infrared_images=2)

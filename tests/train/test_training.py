@@ -84,7 +84,7 @@ def test_every_parameter_gets_a_finite_gradient(name: str, tree: Path) -> None:
     torch.manual_seed(0)
     method = load(name)(recipe, 6)
     collate = Collate({record.identity: record.identity - 1 for record in records})
-    batch, _ = next(
+    batch, *_ = next(
         iter(epoch_loader(TrainingImages(records, recipe), collate, epoch_batches(records, recipe, 0), 0, 0))
     )
     torch.stack(list(method.losses(batch, 0).values())).sum().backward()

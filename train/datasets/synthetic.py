@@ -30,10 +30,11 @@ import numpy as np
 from engines.atomic import new_folder
 from engines.errors import BadInput
 from engines.progress import progress
+from train.datasets.images import SPLITS, Split
 from train.datasets.synthetic_camera import SceneStyle, render_crop
 from train.datasets.synthetic_person import draw_person
 from train.datasets.synthetic_tailor import make_solids
-from train.datasets.sysu import CAMERAS, INFRARED_CAMERAS, SPLITS, VISIBLE_CAMERAS, Split
+from train.datasets.sysu import CAMERAS, INFRARED_CAMERAS, VISIBLE_CAMERAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

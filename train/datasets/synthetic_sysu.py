@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
+from train.datasets.images import SPLITS, Split
 from train.datasets.synthetic import Plan
-from train.datasets.sysu import SPLITS, Split, read_identities
+from train.datasets.sysu import read_identities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,38 +11,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from engines.errors import BadInput
+from train.datasets.images import SPLITS, ImageRecord, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.manifest import Modality
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 CAMERAS = (1, 2, 3, 4, 5, 6)
 INFRARED_CAMERAS = (3, 6)
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageRecord:
-    """One image file and its labels."""
-
-    path: Path
-    identity: int
-    camera: int
-
-    @property
-    def modality(self) -> Modality:
-        return "infrared" if self.camera in INFRARED_CAMERAS else "visible"
+def sysu_image(path: Path, identity: int, camera: int) -> ImageRecord:
+    """Label an image of this layout: the camera gives the modality."""
+    modality = "infrared" if camera in INFRARED_CAMERAS else "visible"
+    return ImageRecord(path=path, identity=identity, camera=camera, modality=modality)
 
 
 @dataclass(frozen=True)
@@ -51,6 +40,7 @@ class SysuDataset:
 
     folder: Path
     identities: dict[Split, tuple[int, ...]]
+    name = "sysu"
 
     def images(self, identities: Iterable[int], cameras: Sequence[int] = CAMERAS) -> list[ImageRecord]:
         """List the images camera by camera, identity ascending, file name ascending."""
@@ -71,7 +61,7 @@ class SysuDataset:
         if not folder.is_dir():
             return []  # not every identity was seen by every camera
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".jpg" and path.stem.isdigit())
-        return [ImageRecord(path=path, identity=identity, camera=camera) for path in paths]
+        return [sysu_image(path, identity, camera) for path in paths]
 
 
 def open_sysu(folder: Path) -> SysuDataset:
@@ -117,12 +107,3 @@ def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
         }
     except (KeyError, ValueError, TypeError, OSError, IndexError, NotImplementedError) as error:
         raise BadInput(f"{path}: expected rand_perm_cam.mat of SYSU-MM01, got an unreadable file ({error})") from error
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decode an image to RGB uint8 (H, W, 3); a damaged file is refused by name."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise BadInput(f"{path}: expected a JPEG image, got a damaged file ({error}); restore or remove it") from error

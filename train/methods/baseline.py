@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 import train.method
 from train.backbone import build_backbone
+from train.gather import gather
 from train.layers import GeneralizedMeanPool, bottleneck_norm
 from train.losses import batch_hard_triplet
 from train.recipe import Recipe
@@ -82,7 +83,7 @@ class Method(train.method.Method):
             ]
         )
         identity_B = torch.cat([batch.identity_B[visible_B], batch.identity_B[batch.infrared_B]])
-        pooled_BD = self.pool(self._trunk(map_BCHW))
+        pooled_BD, identity_B = gather(self.pool(self._trunk(map_BCHW)), identity_B)
         return {
             "identity": cross_entropy(self.classifier(self.bn_neck(pooled_BD)).float(), identity_B),
             "triplet": batch_hard_triplet(pooled_BD, identity_B, self.recipe.triplet_margin),

@@ -29,6 +29,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 import train.method
 from train.backbone import build_backbone
+from train.gather import gather
 from train.layers import GeneralizedMeanPool, bottleneck_norm
 from train.recipe import Recipe
 from train.soft_rank import soft_rank
@@ -101,14 +102,19 @@ class Method(train.method.Method):
         return self.backbone.channels
 
     def embed(self, image_BCHW: Tensor, modality: Modality) -> Tensor:
-        return self.bn_neck(self.pool(self.backbone(image_BCHW, self._attend)))
+        return self.bn_neck(self._pooled(image_BCHW))
 
     def losses(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
-        feature_BD = self.embed(batch.image_BCHW, "visible")
+        pooled_BD = self._pooled(batch.image_BCHW)
+        pooled_BD, identity_B, infrared_B = gather(pooled_BD, batch.identity_B, batch.infrared_B)
+        feature_BD = self.bn_neck(pooled_BD)
         return {
-            "identity": cross_entropy(self.classifier(feature_BD).float(), batch.identity_B),
-            "cmr": cross_modality_retrieval(feature_BD, batch.identity_B, batch.infrared_B),
+            "identity": cross_entropy(self.classifier(feature_BD).float(), identity_B),
+            "cmr": cross_modality_retrieval(feature_BD, identity_B, infrared_B),
         }
+
+    def _pooled(self, image_BCHW: Tensor) -> Tensor:
+        return self.pool(self.backbone(image_BCHW, self._attend))
 
     def _attend(self, stage: int, block: int, map_BCHW: Tensor) -> Tensor:
         if stage not in self.first_attended or block < self.first_attended[stage]:

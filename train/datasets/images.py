@@ -1,0 +1,58 @@
+"""What every dataset is made of: image files with labels, in splits of disjoint identities. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from engines.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from engines.manifest import Modality
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One image file and its labels; camera numbers are the dataset's own."""
+
+    path: Path
+    identity: int
+    camera: int
+    modality: Modality
+
+
+class Dataset(Protocol):
+    """A tree on disk that was checked; the identities of its splits are disjoint."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def identities(self) -> Mapping[Split, tuple[int, ...]]: ...
+
+    def split(self, *splits: Split) -> list[ImageRecord]:
+        """List the images of the named splits, in an order that depends on the file names alone."""
+        ...
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode an image to RGB uint8 (H, W, 3); a damaged file is refused by name."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise BadInput(f"{path}: expected an image, got a damaged file ({error}); restore or remove it") from error
