@@ -13,7 +13,7 @@ from train.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("engines", "train", "calib", "deploy")
-TORCH_FREE_TRAIN = ("metrics", "protocol", "sampler", "augment", "recipe", "datasets")
+TORCH_FREE_TRAIN = ("metrics", "protocol", "rerank", "sampler", "augment", "recipe", "datasets")
 # engines/torch_backend.py is the one device file that is torch.
 TORCH_FILES = {"engines.torch_backend"}
 SCRIPTS = sorted(
@@ -24,7 +24,7 @@ SCRIPTS = sorted(
 )
 DEPENDENCIES = {
     "cv2", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "PIL", "pycuda",
-    "pytest", "scipy", "tensorrt", "tensorrt_rtx", "torch", "tqdm",
+    "pytest", "scipy", "sklearn", "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from engines.errors import BadInput
 from train.weights import load_weights
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ class Method(nn.Module):
     def embedding_dim(self) -> int:
         """Length D of the embedding."""
         raise NotImplementedError
+
+    @classmethod
+    def public_shape(cls, weights: Mapping[str, Tensor]) -> tuple[Recipe, int]:
+        """Read the recipe and the number of identities that a checkpoint of the public code was made with."""
+        raise BadInput(f"method {cls.name!r} has no public checkpoints to import; mcja, mpanet and aligngan have")
+
+    def public_name(self, name: str) -> str:
+        """Return what a key of this network's state dict is called in a checkpoint of the public code."""
+        return name
 
     def embed(self, image_BCHW: Tensor, modality: Modality) -> Tensor:
         """Embed normalised images of one modality; not yet of unit length. This is what ships."""
