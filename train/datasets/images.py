@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +47,19 @@ class Dataset(Protocol):
     def split(self, *splits: Split) -> list[ImageRecord]:
         """List the images of the named splits, in an order that depends on the file names alone."""
         ...
+
+
+def in_order(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Sort by modality, visible first, then camera, identity and file name."""
+    return tuple(
+        sorted(records, key=lambda item: (item.modality != "visible", item.camera, item.identity, item.path.name))
+    )
+
+
+def of_identities(records: Iterable[ImageRecord], identities: Iterable[int]) -> list[ImageRecord]:
+    """Keep the images of these identities, in their order."""
+    wanted = set(identities)
+    return [record for record in records if record.identity in wanted]
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
