@@ -5,8 +5,17 @@ Shapes: B batch, C channel, H height, W width.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+from train.weights import load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from train.backbone import Backbone
 
 
 class GeneralizedMeanPool(nn.Module):
@@ -32,3 +41,15 @@ def bottleneck_norm(channels: int) -> nn.BatchNorm1d:
     nn.init.zeros_(norm.bias)
     norm.bias.requires_grad_(False)
     return norm
+
+
+def without_head(backbone: Backbone) -> Backbone:
+    """Remove the unused ImageNet head, for methods whose public checkpoints have none."""
+    if hasattr(backbone, "fc"):
+        del backbone.fc
+    return backbone
+
+
+def load_without_head(backbone: Backbone, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load torchvision's weights into a backbone without a head: fc is dropped by name, the rest must fit strictly."""
+    load_weights(backbone, {name: value for name, value in weights.items() if not name.startswith("fc.")}, source)

@@ -61,31 +61,19 @@ def mixed(records: Sequence[ImageRecord], identities: int, images: int, rng: Gen
         pool = (
             rng.choice(positions, images).tolist() if len(positions) < images else rng.permutation(positions).tolist()
         )
-        chunks[identity] = [pool[start : start + images] for start in range(0, len(pool) - images + 1, images)]
-    left = list(chunks)
-    batches: list[list[int]] = []
-    while len(left) >= identities:
-        chosen = [left[index] for index in rng.permutation(len(left))[:identities]]
-        batches.append([position for identity in chosen for position in chunks[identity].pop(0)])
-        left = [identity for identity in left if chunks[identity]]
-    return batches
+        chunks[identity] = _cut(pool, images)
+    return _batches_of(chunks, identities, rng)
 
 
-def balanced(records: Sequence[ImageRecord], identities: int, images: int, rng: Generator) -> list[list[int]]:
-    """K/2 visible and K/2 infrared images of each of P identities; an epoch passes over the larger modality once."""
-    if images % 2:
-        raise BadInput(f"sampler balanced: expected an even images_per_identity, got {images}")
-    half = images // 2
-    modalities: list[dict[int, list[int]]] = []
-    for modality in ("visible", "infrared"):
-        kept = [index for index, record in enumerate(records) if record.modality == modality]
-        groups = _by_identity([records[index] for index in kept])
-        modalities.append({identity: [kept[index] for index in group] for identity, group in groups.items()})
-    both = sorted(set(modalities[0]) & set(modalities[1]))
-    if len(both) < identities:
-        raise BadInput(
-            f"expected at least {identities} identities with both modalities, got {len(both)}; check the data"
-        )
+def balanced(
+    records: Sequence[ImageRecord], identities: int, images: int, rng: Generator, *, with_replacement: bool = False
+) -> list[list[int]]:
+    """K/2 visible and K/2 infrared images of each of P identities; an epoch passes over the larger modality once.
+
+    An identity with too few images is always drawn with replacement.
+    """
+    half = _half(images)
+    modalities, both = _both_modalities(records, identities)
     larger = max(sum(len(group) for group in modality.values()) for modality in modalities)
     batches: list[list[int]] = []
     for _ in range(max(1, larger // (identities * half))):
@@ -93,9 +81,32 @@ def balanced(records: Sequence[ImageRecord], identities: int, images: int, rng: 
         for index in rng.permutation(len(both))[:identities]:
             for modality in modalities:
                 group = modality[both[index]]
-                batch += rng.choice(group, half, replace=len(group) < half).tolist()
+                batch += rng.choice(group, half, replace=with_replacement or len(group) < half).tolist()
         batches.append(batch)
     return batches
+
+
+def balanced_draws(records: Sequence[ImageRecord], identities: int, images: int, rng: Generator) -> list[list[int]]:
+    """AGW's sampler: as balanced, but every image is drawn with replacement."""
+    return balanced(records, identities, images, rng, with_replacement=True)
+
+
+def interleaved(records: Sequence[ImageRecord], identities: int, images: int, rng: Generator) -> list[list[int]]:
+    """MPANet's "identity_random" sampler: infrared, visible, infrared, ... of an identity, cut into chunks of K.
+
+    Both modalities of an identity give as many images as the smaller one has; if that is fewer than K/2, each modality
+    that is too small is drawn with replacement. A remainder below K is dropped. Batches are formed until fewer than P
+    identities have a chunk left. Where only one modality has fewer than K/2 the public code would crash.
+    """
+    half = _half(images)
+    modalities, both = _both_modalities(records, identities)
+    chunks: dict[int, list[list[int]]] = {}
+    for identity in both:
+        visible, infrared = (modality[identity] for modality in modalities)
+        count = max(half, min(len(visible), len(infrared)))
+        columns = [rng.choice(group, count, replace=len(group) < count) for group in (infrared, visible)]
+        chunks[identity] = _cut(np.stack(columns, axis=1).reshape(-1).tolist(), images)
+    return _batches_of(chunks, identities, rng)
 
 
 def _one_part(
@@ -114,7 +125,51 @@ def _one_part(
 SAMPLERS: dict[str, Callable[[Sequence[ImageRecord], Recipe, int], list[Parts]]] = {
     "mixed": _one_part(mixed),
     "balanced": _one_part(balanced),
+    "balanced_draws": _one_part(balanced_draws),
+    "interleaved": _one_part(interleaved),
 }
+
+
+def _half(images: int) -> int:
+    if images % 2:
+        raise BadInput(f"expected an even images_per_identity, half for each modality, got {images}; use --set")
+    return images // 2
+
+
+def _cut(positions: list[int], images: int) -> list[list[int]]:
+    """Cut into chunks of K; a remainder is dropped."""
+    return [positions[start : start + images] for start in range(0, len(positions) - images + 1, images)]
+
+
+def _batches_of(chunks: dict[int, list[list[int]]], identities: int, rng: Generator) -> list[list[int]]:
+    """Take one chunk of each of P identities at a time, until fewer than P have one left."""
+    left = list(chunks)
+    batches: list[list[int]] = []
+    while len(left) >= identities:
+        chosen = [left[index] for index in rng.permutation(len(left))[:identities]]
+        batches.append([position for identity in chosen for position in chunks[identity].pop(0)])
+        left = [identity for identity in left if chunks[identity]]
+    return batches
+
+
+def _both_modalities(
+    records: Sequence[ImageRecord], identities: int
+) -> tuple[tuple[dict[int, list[int]], dict[int, list[int]]], list[int]]:
+    """Return each modality's positions by identity, and the identities that have both; refuse fewer than P of them."""
+    visible, infrared = (
+        {
+            identity: kept
+            for identity, positions in _by_identity(records).items()
+            if (kept := [position for position in positions if records[position].modality == modality])
+        }
+        for modality in ("visible", "infrared")
+    )
+    both = sorted(set(visible) & set(infrared))
+    if len(both) < identities:
+        raise BadInput(
+            f"expected at least {identities} identities with both modalities, got {len(both)}; check the data"
+        )
+    return (visible, infrared), both
 
 
 def _by_identity(records: Sequence[ImageRecord]) -> dict[int, list[int]]:

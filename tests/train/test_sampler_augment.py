@@ -16,7 +16,10 @@ from train import augment
 from train.datasets.images import ImageRecord
 from train.datasets.sysu import read_identities, sysu_image
 from train.methods.baseline import BaselineRecipe
+from train.methods.imfe import ImfeRecipe
 from train.methods.mcja import McjaRecipe
+from train.methods.mpanet import REGDB, MpanetRecipe
+from train.recipe import Recipe
 from train.sampler import Parts, epoch_batches
 
 
@@ -37,8 +40,8 @@ def one_part(batches: list[Parts]) -> list[tuple[int, ...]]:
     return [parts[0] for parts in batches]
 
 
-def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> None:
-    """spec/mcja.md 2.3: 242-243 batches an epoch, infrared share of a batch 0.16 to 0.55, mean 0.343."""
+def sysu_records() -> list[ImageRecord]:
+    """The training images of SYSU-MM01, by its split file: 395 identities, of which only the counts matter here."""
     splits = shared_folder("data/splits")
     counts = json.loads((splits / "sysu_image_counts_per_cam_id.json").read_text())
     wanted = {f"{i:04d}" for name in ("train", "val") for i in read_identities(splits / f"{name}_id.txt")}
@@ -52,6 +55,17 @@ def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> N
     )
     assert sum(record.modality == "visible" for record in records) == 22_258
     assert sum(record.modality == "infrared" for record in records) == 11_909
+    return records
+
+
+def regdb_records() -> list[ImageRecord]:
+    """The shape of RegDB's training half: 206 identities with ten images of each modality."""
+    return records_of({(camera, identity): 10 for camera in (2, 3) for identity in range(1, 207)})
+
+
+def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> None:
+    """spec/mcja.md 2.3: 242-243 batches an epoch, infrared share of a batch 0.16 to 0.55, mean 0.343."""
+    records = sysu_records()
     for epoch in range(3):
         batches = one_part(epoch_batches(records, McjaRecipe(), epoch))
         assert len(batches) in (242, 243)
@@ -61,15 +75,81 @@ def test_mixed_sampler_on_the_real_cardinalities_gives_242_or_243_batches() -> N
         assert np.mean(shares) == pytest.approx(0.343, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", [McjaRecipe, BaselineRecipe])
-def test_a_batch_holds_p_identities_with_k_images(kind: type[McjaRecipe | BaselineRecipe]) -> None:
+def test_interleaved_sampler_on_the_real_cardinalities_gives_182_batches() -> None:
+    """spec/mpanet.md 1.3: 182 batches an epoch on SYSU-MM01, 34 on RegDB; blocks of K in which modalities alternate."""
+    records = sysu_records()
+    assert [len(epoch_batches(records, MpanetRecipe(), epoch)) for epoch in range(3)] == [182] * 3
+    for batch in one_part(epoch_batches(records, MpanetRecipe(), 3)):
+        identities = [records[index].identity for index in batch]
+        assert all(len(set(identities[start : start + 8])) == 1 for start in range(0, 128, 8))
+        assert len(set(identities)) == 16
+        assert [records[index].modality for index in batch] == ["infrared", "visible"] * 64
+    regdb = regdb_records()
+    assert [len(epoch_batches(regdb, REGDB, epoch)) for epoch in range(3)] == [34] * 3
+
+
+def test_interleaved_sampler_uses_no_image_twice_where_an_identity_has_enough() -> None:
+    batches = one_part(epoch_batches(sysu_records(), MpanetRecipe(), 0))
+    assert max(Counter(index for batch in batches for index in batch).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "infrared", "chunks"),
+    [
+        (9, 6, 1),  # 6 of each: one chunk of 8, four images left over
+        (2, 3, 1),  # both drawn to 4
+        (1, 9, 1),  # one is short, where the public code crashes: 1 drawn to 4, 4 of the 9
+        (8, 20, 2),
+    ],
+)
+def test_interleaved_sampler_with_few_images(visible: int, infrared: int, chunks: int) -> None:
+    records = records_of({(1, 1): visible, (3, 1): infrared})
+    batches = one_part(epoch_batches(records, MpanetRecipe(identities_per_batch=1, images_per_identity=8), 0))
+    assert len(batches) == chunks
+    used = Counter(index for batch in batches for index in batch)
+    for modality, count in (("visible", visible), ("infrared", infrared)):
+        drawn = [times for index, times in used.items() if records[index].modality == modality]
+        assert sum(drawn) == 4 * chunks
+        if count >= 4:
+            assert max(drawn) == 1
+
+
+def test_balanced_draws_pass_over_the_larger_modality_once_and_with_replacement() -> None:
+    """spec/imfe.md 2.3: 695 iterations on SYSU-MM01, 64 on RegDB, of 8 identities with 4 images of each modality."""
+    records, regdb = sysu_records(), regdb_records()
+    batches = one_part(epoch_batches(records, ImfeRecipe(), 0))
+    assert len(batches) == 695
+    assert len(epoch_batches(regdb, ImfeRecipe(), 0)) == 64
+    expected = Counter({"visible": 4, "infrared": 4})
+    for batch in batches:
+        blocks = [batch[start : start + 8] for start in range(0, 64, 8)]
+        assert len({records[index].identity for index in batch}) == 8
+        assert all(Counter(records[index].modality for index in block) == expected for block in blocks)
+    # Four draws out of ten or more repeat an image often; four different ones never do.
+    assert np.mean([len(set(batch)) < 64 for batch in batches]) > 0.5
+    different = one_part(epoch_batches(records, dataclasses.replace(ImfeRecipe(), sampler="balanced"), 0))
+    assert all(len(set(batch)) == 64 for batch in different)
+
+
+@pytest.mark.parametrize("kind", [McjaRecipe, BaselineRecipe, ImfeRecipe, MpanetRecipe])
+def test_a_batch_holds_p_identities_with_k_images(kind: type[Recipe]) -> None:
     recipe, records = kind(images_per_identity=4, identities_per_batch=3), small_set()
     batches = one_part(epoch_batches(records, recipe, epoch=0))
     assert batches
     for batch in batches:
         assert sorted(Counter(records[index].identity for index in batch).values()) == [4, 4, 4]
-        if recipe.sampler == "balanced":
+        if recipe.sampler != "mixed":
             assert sum(records[index].modality == "infrared" for index in batch) == 6
+
+
+@pytest.mark.parametrize("sampler", ["balanced", "balanced_draws", "interleaved"])
+def test_an_identity_of_one_modality_is_left_out_and_too_few_with_both_are_refused(sampler: str) -> None:
+    records = records_of({(1, 1): 8, (3, 1): 8, (2, 2): 8, (6, 2): 8, (1, 3): 8})
+    recipe = dataclasses.replace(MpanetRecipe(), sampler=sampler, identities_per_batch=2)
+    for batch in one_part(epoch_batches(records, recipe, 0)):
+        assert {records[index].identity for index in batch} == {1, 2}
+    with pytest.raises(BadInput, match="at least 3 identities with both modalities, got 2"):
+        epoch_batches(records, dataclasses.replace(recipe, identities_per_batch=3), 0)
 
 
 def test_an_epoch_depends_on_seed_and_number_alone() -> None:
@@ -92,6 +172,7 @@ def test_mixed_sampler_uses_no_image_twice_where_an_identity_has_enough() -> Non
         ({"identities_per_batch": 40}, "at least 40 identities"),
         ({"sampler": "blanced"}, "expected one of mixed, balanced"),
         ({"sampler": "balanced", "images_per_identity": 3}, "even"),
+        ({"sampler": "interleaved", "images_per_identity": 3}, "even"),
     ],
 )
 def test_impossible_batches_are_refused(changes: dict[str, object], message: str) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 METHODS = {
     "baseline": "train.methods.baseline",
+    "imfe": "train.methods.imfe",
     "mcja": "train.methods.mcja",
+    "mpanet": "train.methods.mpanet",
 }
 
 
