@@ -20,8 +20,8 @@ Shapes: B batch, C channel, H height, W width, M contexts, D embedding, Q query,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,11 @@ from train.gather import gather
 from train.layers import GeneralizedMeanPool, bottleneck_norm
 from train.recipe import Recipe
 from train.soft_rank import soft_rank
+from train.weights import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engines.manifest import Modality
     from train.method import Batch
 
@@ -56,6 +59,9 @@ class McjaRecipe(Recipe):
     sampler: str = "mixed"
     contexts: int = 2  # M of MDA: 2 on SYSU-MM01, 12 on RegDB
     cutmix_transposed: bool = False
+
+
+REGDB = McjaRecipe(identities_per_batch=4, images_per_identity=32, epochs=300, milestones=(300,), contexts=12)
 
 
 class Mda(nn.Module):
@@ -80,6 +86,7 @@ class Mda(nn.Module):
 class Method(train.method.Method):
     name = "mcja"
     default_recipe = McjaRecipe()
+    dataset_recipes: ClassVar[Mapping[str, Recipe]] = {"regdb": REGDB}
     recipe: McjaRecipe
 
     def __init__(self, recipe: McjaRecipe, identity_count: int) -> None:
@@ -100,6 +107,15 @@ class Method(train.method.Method):
     @property
     def embedding_dim(self) -> int:
         return self.backbone.channels
+
+    @classmethod
+    def public_shape(cls, weights: Mapping[str, Tensor]) -> tuple[McjaRecipe, int]:
+        contexts = rows(weights, "MDA_2.0.sc_conv.weight", otherwise=McjaRecipe.contexts)
+        recipe = replace(McjaRecipe(), contexts=contexts)
+        for known in cls.dataset_recipes.values():  # where the contexts tell the data set: 12 on RegDB
+            if isinstance(known, McjaRecipe) and known.contexts == contexts:
+                recipe = known
+        return recipe, rows(weights, "classifier.weight", otherwise=1)
 
     def embed(self, image_BCHW: Tensor, modality: Modality) -> Tensor:
         return self.bn_neck(self._pooled(image_BCHW))
