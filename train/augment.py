@@ -135,11 +135,14 @@ def draw_box(height: int, width: int, area: tuple[float, float], rng: Generator)
 
 
 def _padded_crop(image_HWC: Pixels, pad_px: int, pad_value: int, rng: Generator) -> Pixels:
+    """Crop the image's own size out of the padded image, which is never made: only what shows of it is copied."""
     height, width = image_HWC.shape[:2]
-    padded_HWC = np.full((height + 2 * pad_px, width + 2 * pad_px, 3), pad_value, np.uint8)
-    padded_HWC[pad_px : pad_px + height, pad_px : pad_px + width] = image_HWC
-    top, left = (int(offset) for offset in rng.integers(0, 2 * pad_px + 1, 2))
-    return padded_HWC[top : top + height, left : left + width]
+    down, right = (int(offset) - pad_px for offset in rng.integers(0, 2 * pad_px + 1, 2))
+    cropped_HWC = np.full_like(image_HWC, pad_value, order="C")
+    seen_HWC = image_HWC[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    top, left = max(0, -down), max(0, -right)
+    cropped_HWC[top : top + seen_HWC.shape[0], left : left + seen_HWC.shape[1]] = seen_HWC
+    return cropped_HWC
 
 
 def _replicate(gray_HW: Pixels) -> Pixels:

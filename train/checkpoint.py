@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from train.method import Method
 
-FORMAT = 1
+FORMAT = 2
 CHECKPOINT_NAME = "checkpoint.pt"
 TRAINING_TOOLS = ("torch", "lightning-fabric", "numpy", "pillow")
 
@@ -36,7 +36,7 @@ class Checkpoint:
     identity_count: int
     epoch: int  # epochs that are complete
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    optimizer: dict[str, Any]  # state by optimiser name; empty where training cannot go on from this file
     precision: dict[str, Any] = field(default_factory=dict[str, Any])  # the gradient scaler's state under fp16
     dataset: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -64,13 +64,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with atomic_path(path) as temporary:
             torch.save(payload, temporary)
     except (OSError, RuntimeError) as error:
-        raise BadInput(f"{path}: could not write the checkpoint ({error}); free some space and use --resume") from error
+        raise BadInput(
+            f"{path}: could not write the checkpoint ({error}); what was there is unchanged: free some space and go on"
+        ) from error
 
 
 def load_checkpoint(path: Path, method_name: str | None = None) -> Checkpoint:
     """Read a checkpoint of ours; with method_name, refuse one of another method."""
     raw = read_weights(path, "checkpoint")
-    if raw.get("crosslight_checkpoint") != FORMAT:
+    if raw.get("crosslight_checkpoint") == 1:  # had one optimiser, without a name
+        raw["optimizer"] = {"all": raw["optimizer"]}
+    elif raw.get("crosslight_checkpoint") != FORMAT:
         raise BadInput(f"{path}: expected a Crosslight checkpoint of format {FORMAT}; train/train_model.py writes one")
     if method_name is not None and raw["method"] != method_name:
         raise BadInput(f"{path}: expected a checkpoint of method {method_name!r}, got one of {raw['method']!r}")

@@ -47,6 +47,7 @@ class Method(nn.Module):
 
     name: ClassVar[str]
     default_recipe: ClassVar[Recipe]
+    dataset_recipes: ClassVar[Mapping[str, Recipe]] = {}  # where the method's authors used other numbers
     single_stream: ClassVar[bool] = True  # False: visible and infrared embed through different weights
     accumulates: ClassVar[bool] = True  # False: gradients of several batches must not be added up before a step
 
@@ -63,6 +64,11 @@ class Method(nn.Module):
     def embedding_dim(self) -> int:
         """Length D of the embedding."""
         raise NotImplementedError
+
+    @classmethod
+    def recipe_for(cls, dataset: str) -> Recipe:
+        """Return the numbers that the method's authors used on a dataset."""
+        return cls.dataset_recipes.get(dataset, cls.default_recipe)
 
     @classmethod
     def public_shape(cls, weights: Mapping[str, Tensor]) -> tuple[Recipe, int]:

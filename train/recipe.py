@@ -29,7 +29,8 @@ class Recipe:
     weight_decay: float = 5e-4
     milestones: tuple[int, ...] = (80, 120)  # the learning rate is multiplied by lr_decay at the start of these
     lr_decay: float = 0.1
-    warmup_epochs: int = 0  # the learning rate rises linearly from a tenth over these
+    warmup_epochs: int = 0  # the learning rate is (epoch + 1) / warmup_epochs of itself during these
+    accumulate: int = 1  # batches whose gradients are averaged for one step, where the method allows it
     augment: str = "plain"  # train.augment.AUGMENTATIONS
     sampler: str = "mixed"  # train.sampler.SAMPLERS
     train_on: tuple[str, ...] = ("train", "val")  # splits; every published SYSU-MM01 row uses both
@@ -39,6 +40,13 @@ class Recipe:
     pad_value: int = 127
     erase_probability: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.30)
+
+    def __post_init__(self) -> None:
+        for name in ("height_px", "width_px", "identities_per_batch", "images_per_identity", "epochs", "accumulate"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"setting {name}: expected at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise BadInput(f"setting lr: expected a learning rate above 0, got {self.lr}")
 
 
 RecipeT = TypeVar("RecipeT", bound=Recipe)

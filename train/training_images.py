@@ -9,6 +9,8 @@ Shapes: B batch, C channel, H height, W width.
 from __future__ import annotations
 
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from engines.errors import BadInput
 from engines.preprocess import resize_crop
+from engines.progress import progress
 from train.augment import Augmented, augment
 from train.datasets.images import read_image
 from train.export import IMAGENET_MEAN, IMAGENET_STD
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CACHE_LIMIT_BYTES = 2 << 30  # below this the resized images stay in memory and no worker processes are started
+MEMORY_SHARE = 0.8  # of the free memory, for a cache that was asked for
+DECODERS = 4  # threads that fill a cache; Pillow decodes and resizes without holding the interpreter
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,39 @@ class Loaded(NamedTuple):
 class TrainingImages(Dataset[Sample]):
     """Map a Draw to a Sample. A damaged file is replaced by another image of its identity and modality."""
 
-    def __init__(self, records: Sequence[ImageRecord], recipe: Recipe) -> None:
+    def __init__(self, records: Sequence[ImageRecord], recipe: Recipe, cache: str = "auto") -> None:
         self.records = records
         self.recipe = recipe
+        self.asked_for_cache = cache == "ram"
         size = len(records) * recipe.height_px * recipe.width_px * 3
-        self.cache: dict[int, NDArray[np.uint8]] | None = {} if size <= CACHE_LIMIT_BYTES else None
+        kept = cache == "ram" or (cache == "auto" and size <= CACHE_LIMIT_BYTES)
+        self.cache: dict[int, NDArray[np.uint8]] | None = {} if kept else None
         self.damaged: set[int] = set()
         self.siblings: dict[tuple[int, str], list[int]] = {}
         for index, record in enumerate(records):
             self.siblings.setdefault((record.identity, record.modality), []).append(index)
+        if self.asked_for_cache:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            if size > MEMORY_SHARE * free:
+                raise BadInput(
+                    f"--cache ram: {len(records)} images of {recipe.height_px} x {recipe.width_px} need "
+                    f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB of memory are free; use --cache none"
+                )
+            self._fill()
+
+    def _fill(self) -> None:
+        """Decode everything now, so that worker processes share the memory instead of filling their own."""
+
+        def decode(index: int) -> None:
+            try:
+                self._pixels(index)
+            except BadInput:
+                self.damaged.add(index)
+
+        with ThreadPoolExecutor(DECODERS) as pool:
+            done = pool.map(decode, range(len(self.records)))
+            for _ in progress(done, total=len(self.records), unit="images", label="cache"):
+                pass
 
     def __len__(self) -> int:
         return len(self.records)
@@ -116,17 +145,20 @@ class Collate:
     label_of: dict[int, int]  # identity number -> 0 .. identities - 1
 
     def __call__(self, samples: list[Sample]) -> Loaded:
-        image_BHWC = torch.from_numpy(np.stack([sample.augmented.image_HWC for sample in samples]))
-        image_BCHW = image_BHWC.permute(0, 3, 1, 2).float().div_(255.0)
-        mean_C11, std_C11 = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        image_BCHW = image_BCHW.sub_(mean_C11).div_(std_C11)
-        for image_CHW, sample in zip(image_BCHW, samples, strict=True):
+        height, width, _ = samples[0].augmented.image_HWC.shape
+        image_BHWC = torch.empty(len(samples), height, width, 3)
+        mean_WC, std_WC = (torch.tensor(values).repeat(width, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        # Image by image, while it lies in the processor's cache, and without turning channels about: the network wants
+        # them last.
+        for image_HWC, sample in zip(image_BHWC, samples, strict=True):
+            image_HWC.copy_(torch.from_numpy(sample.augmented.image_HWC))
+            image_HWC.div_(255.0).sub_(mean_WC).div_(std_WC)
             if sample.augmented.erase is not None:
                 top, left, height, width = sample.augmented.erase
-                image_CHW[:, top : top + height, left : left + width] = 0.0
+                image_HWC[top : top + height, left : left + width] = 0.0
         records = [sample.record for sample in samples]
         batch = Batch(
-            image_BCHW=image_BCHW.contiguous(),
+            image_BCHW=image_BHWC.permute(0, 3, 1, 2),  # channels_last in memory
             identity_B=torch.tensor([self.label_of[record.identity] for record in records]),
             infrared_B=torch.tensor([record.modality == "infrared" for record in records]),
             camera_B=torch.tensor([record.camera for record in records]),
@@ -172,10 +204,11 @@ def epoch_loader(
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader[Loaded]:
-    """Load one process's share of an epoch; with a memory cache the images are drawn in this process."""
+    """Load one process's share of an epoch; with a small cache the images are drawn in this process."""
     return DataLoader(
         images,
         batch_sampler=SeededBatches(batches, images.recipe.seed, epoch, rank, processes),  # type: ignore[arg-type]
         collate_fn=collate,
-        num_workers=0 if images.cache is not None else workers,
+        num_workers=0 if images.cache is not None and not images.asked_for_cache else workers,
+        pin_memory=torch.cuda.is_available(),
     )

@@ -44,7 +44,8 @@ def test_a_run_folder_explains_itself(trained: Path) -> None:
     assert (recipe["method"], recipe["height_px"], recipe["contexts"]) == ("mcja", 32, 2)
     row = json.loads((trained / "metrics.jsonl").read_text())
     assert set(row["losses"]) == {"identity", "cmr"}
-    assert sorted(path.name for path in trained.iterdir()) == ["checkpoint.pt", "metrics.jsonl", "recipe.json"]
+    kept = ["checkpoint.pt", "metrics.jsonl", "recipe.json", "tensorboard"]
+    assert sorted(path.name for path in trained.iterdir()) == kept
 
 
 def test_a_recipe_file_repeats_a_run(trained: Path, tree: Path, tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_evaluation_prints_the_protocol_and_writes_json(
 ) -> None:
     figures = tmp_path / "scores.json"
     assert evaluate_main([str(trained), "--data", str(tree), "--json", str(figures)]) == 0
-    expected = "SYSU official, all-search, single-shot, gallery 16, probes 24 (24 valid), 10 trials"
+    expected = "SYSU-MM01 official, all-search, single-shot, gallery 16, probes 24 (24 valid), 10 trials"
     assert expected in capsys.readouterr().out
     found = json.loads(figures.read_text())
     assert 0 <= found["rank1"] <= found["rank10"] <= 1
@@ -70,7 +71,7 @@ def test_evaluation_prints_the_protocol_and_writes_json(
 @pytest.mark.parametrize("search", ["all", "indoor"])
 def test_raw_pixels_can_be_scored(tree: Path, capsys: pytest.CaptureFixture[str], search: str) -> None:
     assert evaluate_main(["pixels", "--data", str(tree), "--search", search]) == 0
-    assert f"raw pixels: SYSU official, {search}-search" in capsys.readouterr().out
+    assert f"raw pixels: SYSU-MM01 official, {search}-search" in capsys.readouterr().out
 
 
 def test_resume_of_a_finished_run_goes_on(trained: Path, tree: Path, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def no_training_images(folder: Path) -> None:
         (missing_camera, "missing: cam5"),
         (missing_split, "missing: exp/train_id.txt"),
         (shutil.rmtree, "which does not exist; name it with --data"),
-        (no_training_images, "expected images of the identities in exp/, got none"),
+        (no_training_images, "expected images of the identities in train+val, got none"),
     ],
 )
 def test_training_refuses_a_damaged_tree(
