@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.errors import BadInput
-from train.metrics import evaluate
+from train.metrics import evaluate, same_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +87,12 @@ def measure_drift(
     difference: float | None = None
     if identity_N is not None and camera_N is not None:
         identity, camera = np.asarray(identity_N), np.asarray(camera_N)
-        labels = (identity[query_N], camera[query_N], identity[~query_N], camera[~query_N])
+        labels = (identity[query_N], identity[~query_N])
         # Without labels, which image; with them, which person: of ten pictures of one person any may come first.
-        nearest_Q, engine_nearest_Q = labels[2][nearest_Q], labels[2][engine_nearest_Q]
-        difference = 100.0 * (evaluate(engine_QG, *labels).mean_ap - evaluate(reference_QG, *labels).mean_ap)
+        nearest_Q, engine_nearest_Q = labels[1][nearest_Q], labels[1][engine_nearest_Q]
+        excluded_QG = same_place(camera[query_N], camera[~query_N])
+        engine_map = evaluate(engine_QG, *labels, excluded_QG=excluded_QG).mean_ap
+        difference = 100.0 * (engine_map - evaluate(reference_QG, *labels, excluded_QG=excluded_QG).mean_ap)
     return Drift(
         images=len(reference_ND),
         worst_cosine=float(cosine_N.min()),

@@ -15,9 +15,11 @@ from engines.atomic import write_text
 from engines.manifest import load_manifest
 from engines.open import open_engine
 from train.datasets.sysu import open_sysu
-from train.evaluation import embed_images, test_images
-from train.report import cmc_figure, rank_list_html, rank_lists, training_figure
-from train.report_page import Tile, columns, page, picture, section, table
+from train.evaluation import embed_images
+from train.protocol import build_protocol
+from train.rank_lists import rank_list_html, rank_lists
+from train.report_figures import cmc_figure, training_figures
+from train.report_page import Tile, columns, page, panels, picture, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +61,9 @@ def write_report(out: Path, done: Sequence[Done]) -> str:
         _accuracy(scores),
         _ranks(out),
         section(
-            "Training", f"MCJA, small, {len(rows)} epochs; identity loss and retrieval loss.", training_figure(rows)
+            "Training",
+            f"MCJA, small, {len(rows)} epochs; identity loss and retrieval loss.",
+            panels(training_figures(rows)),
         ),
         _parity(manifest),
         _commands(done),
@@ -147,15 +151,15 @@ def _accuracy(scores: dict[str, dict[str, Any]]) -> str:
 
 
 def _ranks(out: Path) -> str:
-    dataset = open_sysu(out / "data")
+    protocol = build_protocol(open_sysu(out / "data"))
     with open_engine(out / "engine", precision="int8") as engine:
         manifest = engine.manifest
-        features = embed_images(engine.embed, test_images(dataset, ["all"]), manifest.height_px, manifest.width_px)
+        features = embed_images(engine.embed, protocol.images(), manifest.height_px, manifest.width_px)
     return section(
         "Rank lists",
-        "An infrared probe, then the ten most similar visible images: green is the same person, red another. "
-        "The number is the cosine. Best, median and worst probes by average precision.",
-        *(rank_list_html(ranked) for ranked in rank_lists(dataset, features)),
+        "An infrared probe, then the ten most similar visible images: a green, solid frame is the same person, a red, "
+        "dashed one another. The number is the cosine. Best, median and worst probes by average precision.",
+        *(rank_list_html(ranked) for ranked in rank_lists(protocol, features)),
     )
 
 

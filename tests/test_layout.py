@@ -13,7 +13,18 @@ from train.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("engines", "train", "calib", "deploy")
-TORCH_FREE_TRAIN = ("metrics", "protocol", "rerank", "sampler", "augment", "recipe", "datasets")
+TORCH_FREE_TRAIN = (
+    "metrics",
+    "protocol",
+    "protocol_gallery",
+    "evaluation_table",
+    "rerank",
+    "reranking",
+    "sampler",
+    "augment",
+    "recipe",
+    "datasets",
+)
 # engines/torch_backend.py is the one device file that is torch.
 TORCH_FILES = {"engines.torch_backend"}
 SCRIPTS = sorted(

@@ -2,101 +2,77 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from engines.atomic import write_text
-from engines.manifest import MANIFEST_NAME
-from train.datasets.sysu import open_sysu
-from train.evaluation import embed_images, method_embedder, test_images
-from train.protocol import Scores, score
+from engines.errors import BadInput
+from train.datasets.open import open_dataset
+from train.evaluation import embed_images, embed_spectra
+from train.evaluation_model import SPLITS, open_model, split_folders, trial_of
+from train.evaluation_table import RERANKED, Result, as_dict, mean_as_dict, mean_table, table
+from train.protocol import build_protocol, score
+from train.reranking import check_reranking, trial_distance
 
 if TYPE_CHECKING:
     import argparse
-    from contextlib import ExitStack
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from engines.manifest import Modality
-    from train.evaluation import Embed
-
-PIXELS = "pixels"  # nearest neighbour on the resized image itself: the floor that a method must leave behind
-PIXELS_HEIGHT, PIXELS_WIDTH = 96, 48
+    from train.protocol import Protocol, Scores
+    from train.reranking import Spectra
 
 
 def run_evaluation(args: argparse.Namespace) -> None:
     """Score as the arguments say and print a table; see evaluate_model.py --help."""
-    from contextlib import ExitStack
-
-    dataset = open_sysu(args.data)
-    with ExitStack() as stack:
-        name, embed, (height_px, width_px) = open_model(args, stack)
-        features = embed_images(embed, test_images(dataset, [args.search]), height_px, width_px)
-    scores = score(dataset, features, search=args.search, shots=args.shots)
-    sys.stdout.write(table(name, scores) + "\n")
+    folders = split_folders(args.model)
+    if folders and args.dataset != "regdb":
+        raise BadInput(f"{args.model}: expected --dataset regdb, for it holds a model for each RegDB split; name one")
+    if args.trial in folders:
+        folders = {args.trial: folders[args.trial]}
+    results: list[Result] = []
+    for path in folders.values() or [args.model]:
+        results.append(evaluate_one(path, args))
+        sys.stdout.write(table(results[-1]) + "\n")
+        sys.stdout.flush()
+    figures = as_dict(results[0])
+    if len(results) > 1:
+        name = f"mean of {'ten' if len(results) == SPLITS else f'{len(results)} of ten'} models"
+        sys.stdout.write(mean_table(name, results) + "\n")
+        figures = mean_as_dict(name, results)
     if args.json is not None:
-        write_text(args.json, json.dumps(as_dict(name, scores), indent=2) + "\n")
+        write_text(args.json, json.dumps(figures, indent=2) + "\n")
 
 
-def open_model(args: argparse.Namespace, stack: ExitStack) -> tuple[str, Embed, tuple[int, int]]:
-    """Open a checkpoint, a run folder, an engine folder or the raw-pixel floor; returns name, embed and input size."""
-    if str(args.model) == PIXELS:
-        return "raw pixels", embed_pixels, (PIXELS_HEIGHT, PIXELS_WIDTH)
-    if (args.model / MANIFEST_NAME).is_file():
-        from engines.open import open_engine
-
-        engine = stack.enter_context(open_engine(args.model, backend=args.backend, precision=args.precision))
-        manifest = engine.manifest
-        return f"{manifest.method} ({engine.name})", engine.embed, (manifest.height_px, manifest.width_px)
-
-    from train.checkpoint import CHECKPOINT_NAME, build_method, load_checkpoint
-
-    path: Path = args.model / CHECKPOINT_NAME if args.model.is_dir() else args.model
-    checkpoint = load_checkpoint(path, args.method)
-    method = build_method(checkpoint)
-    size = (method.recipe.height_px, method.recipe.width_px)
-    return f"{checkpoint.method_name} (pytorch fp32)", method_embedder(method), size
-
-
-def embed_pixels(image_BHWC: NDArray[np.uint8], modality: Modality) -> NDArray[np.float32]:
-    """Flatten grey pixels, centred, to unit vectors."""
-    gray_BP = image_BHWC.mean(axis=3).reshape(len(image_BHWC), -1).astype(np.float32)
-    gray_BP -= gray_BP.mean(axis=1, keepdims=True)
-    return gray_BP / np.maximum(np.linalg.norm(gray_BP, axis=1, keepdims=True), 1e-12)
-
-
-def table(name: str, scores: Scores) -> str:
-    """One line for people, in percent, that names the protocol."""
-    shots = "single-shot" if scores.shots == 1 else f"{scores.shots}-shot"
-    return (
-        f"{name}: SYSU official, {scores.search}-search, {shots}, gallery {scores.gallery}, "
-        f"probes {scores.probes} ({scores.trials[0].queries} valid), {len(scores.trials)} trials\n"
-        f"  rank-1 {100 * scores.rank1:.2f} ± {100 * scores.rank1_spread:.2f}  "
-        f"rank-10 {100 * scores.mean_rank(10):.2f}  rank-20 {100 * scores.mean_rank(20):.2f}  "
-        f"mAP {100 * scores.mean_ap:.2f}  mINP {100 * scores.mean_inp:.2f}"
+def evaluate_one(path: Path, args: argparse.Namespace) -> Result:
+    """Open one model, embed what its protocol needs and score it, plain and then re-ranked."""
+    names = list(RERANKED) if "both" in args.rerank else [name for name in RERANKED if name in args.rerank]
+    for name in names:
+        check_reranking(name, args.dataset)
+    with ExitStack() as stack:
+        model = open_model(path, args, stack)
+        dataset = open_dataset(args.dataset, args.data, trial=trial_of(model, args.dataset, args.trial))
+        protocol = build_protocol(
+            dataset, lineage=args.lineage, search=args.search, shots=args.shots, direction=args.direction
+        )
+        images = protocol.images()
+        if "mser" in names:
+            spectra = embed_spectra(model.embed, images, *model.size, flip=args.flip)
+        else:
+            spectra = {"rgb": embed_images(model.embed, images, *model.size, flip=args.flip)}
+    return Result(
+        model=model.described(args.dataset),
+        protocol=protocol,
+        flip=args.flip,
+        plain=score(protocol, spectra["rgb"]),
+        reranked=rerank(protocol, spectra, names),
     )
 
 
-def as_dict(name: str, scores: Scores) -> dict[str, Any]:
-    """The figures with the protocol that gave them."""
+def rerank(protocol: Protocol, spectra: Spectra, names: list[str]) -> dict[str, Scores]:
+    """Score the same features by each re-ranked distance."""
     return {
-        "model": name,
-        "lineage": "official",
-        "search": scores.search,
-        "shots": scores.shots,
-        "gallery": scores.gallery,
-        "probes": scores.probes,
-        "rank1": scores.rank1,
-        "rank1_spread": scores.rank1_spread,
-        "rank10": scores.mean_rank(10),
-        "rank20": scores.mean_rank(20),
-        "mean_ap": scores.mean_ap,
-        "mean_inp": scores.mean_inp,
-        "cmc": scores.cmc_R.tolist(),
-        "trials": [{k: v for k, v in dataclasses.asdict(trial).items() if k != "cmc_R"} for trial in scores.trials],
+        name: score(protocol, spectra["rgb"], distance=trial_distance(name, protocol.dataset, spectra))
+        for name in names
     }

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(folder: Path, models: Sequence[Path]) -> None:
     from train.datasets.sysu import open_sysu
     from train.evaluation import embed_images, method_embedder
-    from train.evaluation_run import PIXELS_HEIGHT, PIXELS_WIDTH, embed_pixels
+    from train.evaluation_model import PIXELS_HEIGHT, PIXELS_WIDTH, embed_pixels
 
     dataset = open_sysu(folder)
     test = dataset.split("test")
@@ -78,14 +78,14 @@ def searches(dataset: SysuDataset, features: Features) -> dict[str, float]:
     """Score across the modalities (official, all-search, single-shot) and within each."""
     from train.datasets.sysu import INFRARED_CAMERAS, VISIBLE_CAMERAS
     from train.evaluation import score_records
-    from train.protocol import score
+    from train.protocol import build_protocol, score
 
     def within(cameras: tuple[int, ...]) -> float:
         probes = dataset.split("test", cameras=cameras)
         drawn = [score_records(features, probes, draw_each(dataset, probes, trial)).rank1 for trial in range(10)]
         return float(np.mean(drawn))
 
-    across = score(dataset, features)
+    across = score(build_protocol(dataset), features)
     return {
         "across": across.rank1,
         "across mAP": across.mean_ap,

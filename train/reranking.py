@@ -1,0 +1,73 @@
+"""Which re-ranking a trial gets, and with whose numbers; train.rerank computes it. Torch-free.
+
+Shapes: Q queries, G gallery, D embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from engines.errors import BadInput
+from train.protocol import stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from train.datasets.images import ImageRecord
+    from train.protocol import Trial
+
+    Spectra = Mapping[str, Mapping[str, NDArray[np.float32]]]  # of train.evaluation.embed_spectra
+
+
+@dataclass(frozen=True)
+class KReciprocal:
+    """MPANet's numbers, the same for every dataset."""
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+
+@dataclass(frozen=True)
+class Mser:
+    """MCJA's numbers for one dataset."""
+
+    k1: int
+    k2: int
+    weight: float
+    query_only: bool  # whether only queries can be neighbours
+
+
+MSER = {"sysu": Mser(40, 20, 0.3, query_only=True), "regdb": Mser(50, 10, 0.2, query_only=False)}
+
+
+def check_reranking(name: str, dataset: str) -> None:
+    """Refuse what has no published numbers, before anything is computed."""
+    if name == "mser" and dataset not in MSER:
+        raise BadInput(
+            f"--rerank mser: expected a dataset out of {', '.join(MSER)}, for which its authors give numbers, got "
+            f"{dataset}; take --rerank k-reciprocal"
+        )
+
+
+def trial_distance(name: str, dataset: str, spectra: Spectra) -> Callable[[Trial], NDArray[np.floating]]:
+    """Return what train.protocol.score takes as its distance: mser or k-reciprocal, of these features."""
+    from train import rerank
+
+    def versions(records: Sequence[ImageRecord]) -> list[NDArray[np.float32]]:
+        """An infrared side has one version, a visible one four."""
+        names = list(spectra) if records[0].modality == "visible" else ["rgb"]
+        return [stack(spectra[spectrum], records) for spectrum in names]
+
+    def k_reciprocal(trial: Trial) -> NDArray[np.floating]:
+        query_QD, gallery_GD = (stack(spectra["rgb"], records) for records in (trial.query, trial.gallery))
+        return rerank.k_reciprocal(query_QD, gallery_GD, **asdict(KReciprocal()))
+
+    def mser(trial: Trial) -> NDArray[np.floating]:
+        return rerank.mser(versions(trial.query), versions(trial.gallery), **asdict(MSER[dataset]))
+
+    return mser if name == "mser" else k_reciprocal
