@@ -120,7 +120,7 @@ def build_engine(request: BuildRequest) -> Path:
 def find_checkpoint(model: Path | None, roots: Sequence[Path] = (Path("runs"), ROOT / "runs")) -> Path:
     """Return the checkpoint that model names, or the newest run's."""
     if model is not None:
-        path = model / "checkpoint.pt" if model.is_dir() else model
+        path = _of_run(model) if model.is_dir() else model
         if not path.is_file():
             raise BadInput(f"expected a checkpoint or a run folder, got {model}; python train/train_model.py makes one")
         return path
@@ -130,7 +130,13 @@ def find_checkpoint(model: Path | None, roots: Sequence[Path] = (Path("runs"), R
             "expected a MODEL or a run in runs/, found none; train one with "
             "`python train/train_model.py mcja --data DIR`, or run `make demo`"
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    return _of_run(max(found, key=lambda path: path.stat().st_mtime).parent)
+
+
+def _of_run(folder: Path) -> Path:
+    """Return the epoch that the run chose, or its last."""
+    best = folder / "best.pt"
+    return best if best.is_file() else folder / "checkpoint.pt"
 
 
 def held_out_images(dataset: SysuDataset, trained_on: Sequence[str], count: int) -> tuple[Split, list[ImageRecord]]:

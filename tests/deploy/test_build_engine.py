@@ -162,6 +162,13 @@ def test_the_newest_run_is_taken(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path / "old") == tmp_path / "old" / "checkpoint.pt"
 
 
+def test_the_epoch_that_a_run_chose_is_built(tmp_path: Path) -> None:
+    for name in ("checkpoint.pt", "best.pt"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    assert find_checkpoint(tmp_path / "run") == find_checkpoint(None, [tmp_path]) == tmp_path / "run" / "best.pt"
+
+
 @pytest.mark.parametrize(
     ("trained_on", "split"), [(["train"], "val"), (["train", "val"], "test")], ids=["val held out", "val trained on"]
 )
