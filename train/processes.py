@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,17 +51,25 @@ def launch(hardware: Hardware) -> Fabric:
     if processes % here:
         raise BadInput(f"expected as many processes on every node, got {processes} in all and {here} here")
     try:
-        fabric = Fabric(
+        fabric = _fabric(hardware, here, processes)
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(f"--accelerator {hardware.accelerator}: {error}") from error
+    if hardware.precision == "16-mixed" and fabric.device.type == "cpu":  # Fabric would quietly take bf16
+        raise BadInput("--precision 16-mixed: expected a GPU, got a CPU, which trains in bf16-mixed or 32-true")
+    fabric.launch()
+    return fabric
+
+
+def _fabric(hardware: Hardware, here: int, processes: int) -> Fabric:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*AMP with fp16 is not supported on CPU.*")
+        return Fabric(
             accelerator=hardware.accelerator,
             devices=here,
             num_nodes=processes // here,
             strategy="ddp" if processes > 1 else "auto",
             precision=hardware.precision,  # type: ignore[arg-type]
         )
-    except (ValueError, RuntimeError) as error:
-        raise BadInput(f"--accelerator {hardware.accelerator}: {error}") from error
-    fabric.launch()
-    return fabric
 
 
 def synchronise_norms(network: nn.Module, device: torch.device) -> None:
@@ -85,18 +94,15 @@ def share_weights(network: nn.Module) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average the gradients of all processes, in one message; a parameter without a gradient counts as zero."""
+    """Average the gradients of all processes, in one message; what the update did not reach stays without one."""
     if process_count() == 1:
         return
-    learned = [parameter for parameter in parameters if parameter.requires_grad]
-    gradients: list[Tensor] = [
-        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in learned
-    ]
+    gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= process_count()
-    for parameter, averaged in zip(learned, flat.split([parameter.numel() for parameter in learned]), strict=True):
-        parameter.grad = averaged.view_as(parameter)
+    for gradient, averaged in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(averaged.view_as(gradient))
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:

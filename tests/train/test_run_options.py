@@ -201,6 +201,25 @@ def test_deterministic_training_repeats_bit_for_bit(tree: Path, tmp_path: Path) 
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_half_precision_on_a_cpu_is_refused_and_not_replaced(tree: Path, tmp_path: Path) -> None:
+    from train.processes import Hardware
+
+    with pytest.raises(BadInput, match="--precision 16-mixed: expected a GPU, got a CPU"):
+        train(
+            "mcja", small_recipe("mcja"), open_sysu(tree).split("train"), tmp_path, dataset={},
+            hardware=Hardware(accelerator="cpu", precision="16-mixed"),
+        )  # fmt: skip
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_missing_accelerator_is_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    flags = ["--accelerator", "cuda", "--out", str(tmp_path / "run")]
+    assert main(["mcja", "--data", str(tree), *SMALL[:-2], *flags]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("train_model: --accelerator cuda: ")
+
+
 def test_training_data_of_one_modality_is_refused(tree: Path, tmp_path: Path) -> None:
     visible = [record for record in open_sysu(tree).split("train") if record.modality == "visible"]
     with pytest.raises(BadInput, match="expected training images of both modalities, got no infrared ones"):
