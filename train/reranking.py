@@ -5,10 +5,10 @@ Shapes: Q queries, G gallery, D embedding.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
+from train import rerank
 from train.protocol import stack
 
 if TYPE_CHECKING:
@@ -23,26 +23,7 @@ if TYPE_CHECKING:
     Spectra = Mapping[str, Mapping[str, NDArray[np.float32]]]  # of train.evaluation.embed_spectra
 
 
-@dataclass(frozen=True)
-class KReciprocal:
-    """MPANet's numbers, the same for every dataset."""
-
-    k1: int = 20
-    k2: int = 6
-    weight: float = 0.3
-
-
-@dataclass(frozen=True)
-class Mser:
-    """MCJA's numbers for one dataset."""
-
-    k1: int
-    k2: int
-    weight: float
-    query_only: bool  # whether only queries can be neighbours
-
-
-MSER = {"sysu": Mser(40, 20, 0.3, query_only=True), "regdb": Mser(50, 10, 0.2, query_only=False)}
+MSER = {"sysu": rerank.MSER_SYSU, "regdb": rerank.MSER_REGDB}  # the paper's numbers
 
 
 def check_reranking(name: str, dataset: str) -> None:
@@ -56,7 +37,6 @@ def check_reranking(name: str, dataset: str) -> None:
 
 def trial_distance(name: str, dataset: str, spectra: Spectra) -> Callable[[Trial], NDArray[np.floating]]:
     """Return what train.protocol.score takes as its distance: mser or k-reciprocal, of these features."""
-    from train import rerank
 
     def versions(records: Sequence[ImageRecord]) -> list[NDArray[np.float32]]:
         """An infrared side has one version, a visible one four."""
@@ -65,9 +45,9 @@ def trial_distance(name: str, dataset: str, spectra: Spectra) -> Callable[[Trial
 
     def k_reciprocal(trial: Trial) -> NDArray[np.floating]:
         query_QD, gallery_GD = (stack(spectra["rgb"], records) for records in (trial.query, trial.gallery))
-        return rerank.k_reciprocal(query_QD, gallery_GD, **asdict(KReciprocal()))
+        return rerank.k_reciprocal(query_QD, gallery_GD)
 
     def mser(trial: Trial) -> NDArray[np.floating]:
-        return rerank.mser(versions(trial.query), versions(trial.gallery), **asdict(MSER[dataset]))
+        return rerank.mser(versions(trial.query), versions(trial.gallery), MSER[dataset])
 
     return mser if name == "mser" else k_reciprocal

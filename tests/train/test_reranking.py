@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-import train
+import train.reranking
 from engines.errors import BadInput
 from tests.small_other_trees import write_regdb
 from tests.small_tree import write_tree
 from train.datasets.open import open_dataset
 from train.protocol import Trial, build_protocol, key, score
+from train.rerank import Reranking
 from train.reranking import check_reranking, trial_distance
 
 if TYPE_CHECKING:
@@ -33,11 +35,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({"query": [query_QD], "gallery": [gallery_GD], "numbers": numbers})
         return np.zeros((len(query_QD), len(gallery_GD)))
 
-    def mser(query: list[np.ndarray], gallery: list[np.ndarray], **numbers: Any) -> np.ndarray:
-        found.append({"query": query, "gallery": gallery, "numbers": numbers})
+    def mser(query: list[np.ndarray], gallery: list[np.ndarray], settings: Reranking) -> np.ndarray:
+        found.append({"query": query, "gallery": gallery, "numbers": dataclasses.asdict(settings)})
         return np.zeros((len(query[0]), len(gallery[0])))
 
-    monkeypatch.setattr(train, "rerank", SimpleNamespace(k_reciprocal=k_reciprocal, mser=mser), raising=False)
+    monkeypatch.setattr(train.reranking, "rerank", SimpleNamespace(k_reciprocal=k_reciprocal, mser=mser))
     return found
 
 
@@ -84,7 +86,7 @@ def test_each_trial_is_handed_over_with_the_numbers_of_its_dataset(
         score(protocol, spectra["rgb"], distance=trial_distance(name, dataset, spectra))
     assert len(calls) == 2 * len(protocol.trials)
     for call, trial in zip(calls, protocol.trials * 2, strict=True):
-        plain = call["numbers"] == {"k1": 20, "k2": 6, "weight": 0.3}
+        plain = call["numbers"] == {}  # the defaults of k-reciprocal are its paper's
         assert plain or call["numbers"] == numbers
         assert isinstance(trial, Trial)
         for side, records, names in (
