@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -284,3 +285,16 @@ def test_missing_and_damaged_permutations_are_refused(tmp_path: Path) -> None:
     (folder / "exp/rand_perm_cam.mat").unlink()
     with pytest.raises(BadInput, match="missing"):
         _ = open_sysu(folder).permutations
+
+
+def test_trials_that_share_one_product_score_as_trials_alone(tmp_path: Path) -> None:
+    """Ten trials draw from three images a person and camera, so that the product is made once for all of them."""
+    dataset = open_dataset("sysu", write_tree(tmp_path / "sysu", train=1, val=1, test=6))
+    protocol = build_protocol(dataset, shots=10)
+    rng = np.random.default_rng(4)
+    features = {key(record): rng.standard_normal(8).astype(np.float32) for record in protocol.images()}
+    together = score(protocol, features)
+    for trial, found in zip(protocol.trials, together.trials, strict=True):
+        alone = score(dataclasses.replace(protocol, trials=(trial,)), features).trials[0]
+        assert found.mean_ap == pytest.approx(alone.mean_ap, abs=1e-12)
+        assert np.array_equal(found.first_rank_V, alone.first_rank_V)
