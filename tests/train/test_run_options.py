@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engines.errors import BadInput
+from tests.small_other_trees import write_llcm, write_regdb
 from tests.small_tree import write_tree
 from tests.train.test_training import CPU, run, small_recipe
 from train import training_images
@@ -99,6 +100,49 @@ def test_select_test_is_said_aloud(tree: Path, tmp_path: Path, caplog: pytest.Lo
     assert main(["baseline", "--data", str(tree), *SMALL, *flags]) == 0
     assert "chosen on the test set" in caplog.text
     assert load_checkpoint(tmp_path / "run/best.pt").metrics["selected_by"] == "test"
+
+
+def test_all_splits_trains_a_model_for_each_and_goes_on_where_it_stopped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = write_regdb(tmp_path / "regdb", trials=range(1, 11)), tmp_path / "run"
+    flags = ["baseline", "--dataset=regdb", "--data", str(data), *SMALL, "--set=epochs=1", "--out", str(out)]
+    assert main([*flags, "--all-splits"]) == 0
+    trials = {load_checkpoint(out / f"split-{trial}/checkpoint.pt").dataset["trial"] for trial in range(1, 11)}
+    assert trials == set(range(1, 11))
+    (out / "split-4/checkpoint.pt").unlink()
+    caplog.set_level("INFO")
+    assert main([*flags, "--all-splits", "--resume"]) == 0
+    assert caplog.text.count("is complete") == 9
+    assert (out / "split-4/checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize("flags", [["--all-splits"], ["--dataset=regdb", "--all-splits", "--trial=2"]])
+def test_all_splits_belongs_to_regdb(
+    flags: list[str], tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mcja", "--data", str(tree), *flags, "--out", str(tmp_path / "run")]) == 2
+    assert "expected --all-splits with --dataset regdb and without --trial" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_llcm_trains_and_selects_on_its_held_out_fifth(tmp_path: Path) -> None:
+    data = write_llcm(tmp_path / "llcm", train=10)
+    flags = ["--dataset=llcm", "--data", str(data), "--select=val", "--set=epochs=1", "--out", str(tmp_path / "run")]
+    assert main(["imfe", *SMALL, *flags]) == 0
+    best = load_checkpoint(tmp_path / "run/best.pt")
+    assert (best.identity_count, best.dataset["name"], best.metrics["selected_by"]) == (8, "llcm", "val")
+
+
+def test_a_dataset_has_its_own_recipe_where_the_authors_gave_one() -> None:
+    regdb, sysu = load("mcja").recipe_for("regdb"), load("mcja").recipe_for("sysu")
+    assert (regdb.identities_per_batch, regdb.images_per_identity, regdb.epochs) == (
+        4,
+        32,
+        300,
+    )  # spec/mcja.md 2.3, 2.4
+    assert (sysu.identities_per_batch, sysu.images_per_identity, sysu.epochs) == (8, 16, 140)
+    assert load("mpanet").recipe_for("regdb").height_px == 256  # spec/mpanet.md 1.3
 
 
 def test_accumulated_gradients_are_the_mean_over_the_batches(
