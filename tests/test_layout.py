@@ -21,6 +21,7 @@ TORCH_FREE_TRAIN = (
     "rerank",
     "reranking",
     "sampler",
+    "paired_sampler",
     "augment",
     "recipe",
     "datasets",

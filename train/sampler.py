@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.errors import BadInput
+from train.paired_sampler import paired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,6 +128,7 @@ SAMPLERS: dict[str, Callable[[Sequence[ImageRecord], Recipe, int], list[Parts]]]
     "balanced": _one_part(balanced),
     "balanced_draws": _one_part(balanced_draws),
     "interleaved": _one_part(interleaved),
+    "paired": paired,
 }
 
 

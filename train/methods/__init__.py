@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from train.method import Method
 
 METHODS = {
+    "aligngan": "train.methods.aligngan",
     "baseline": "train.methods.baseline",
     "imfe": "train.methods.imfe",
     "mcja": "train.methods.mcja",
