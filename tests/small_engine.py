@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from train.method import Method
 
 HEIGHT, WIDTH = 64, 32
+OWN_SETTINGS: dict[str, dict[str, object]] = {
+    "aligngan": {
+        "feature_height_px": 96, "feature_width_px": 48, "generator_width": 16, "discriminator_width": 8,
+        "pixel_identities": 2,
+    }
+}  # fmt: skip
 
 
 def random_method(name: str, tree: Path) -> Method:
@@ -26,7 +32,7 @@ def random_method(name: str, tree: Path) -> Method:
     Without that every image gets nearly the same embedding (mean cosine 0.99), and parity could not fail.
     """
     changes = {"backbone": "resnet_small", "height_px": HEIGHT, "width_px": WIDTH}
-    recipe = dataclasses.replace(load(name).default_recipe, **changes)
+    recipe = dataclasses.replace(load(name).default_recipe, **changes, **OWN_SETTINGS.get(name, {}))  # type: ignore[arg-type]
     torch.manual_seed(0)
     method = load(name)(recipe, 6)
     norms = [module for module in method.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]

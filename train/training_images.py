@@ -151,7 +151,7 @@ class Collate:
         # Image by image, while it lies in the processor's cache, and without turning channels about: the network wants
         # them last.
         for image_HWC, sample in zip(image_BHWC, samples, strict=True):
-            image_HWC.copy_(torch.from_numpy(sample.augmented.image_HWC))
+            image_HWC.numpy()[...] = sample.augmented.image_HWC  # the pixels may be read-only, which torch warns of
             image_HWC.div_(255.0).sub_(mean_WC).div_(std_WC)
             if sample.augmented.erase is not None:
                 top, left, height, width = sample.augmented.erase

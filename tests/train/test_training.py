@@ -34,7 +34,7 @@ OWN_SETTINGS: dict[str, dict[str, object]] = {
     "aligngan": {
         "height_px": 64, "width_px": 32, "feature_height_px": 64, "feature_width_px": 32, "generator_width": 8,
         "discriminator_width": 8, "pixel_identities": 2, "iterations_per_epoch": 6, "feature_epochs": 1,
-        "pixel_epochs": 1,
+        "pixel_epochs": 1, "pad_px": 0,
     },
 }  # fmt: skip
 ONE_PHASE = {"aligngan": {"feature_epochs": 8}}  # a classifier's loss falls over many epochs only there
