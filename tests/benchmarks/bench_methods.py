@@ -5,7 +5,7 @@ number of training images, batches of 64 and the same data; the seeds are of tra
 weights. A run that is in --out already is not repeated. Prints tables and one JSON line.
 
 The default budget shows that everything runs and nothing more; the table in the README was made with
-    python tests/benchmarks/bench_methods.py --out bench --images 60000 --seeds 3 --jobs 2
+    python tests/benchmarks/bench_methods.py --out bench --images 40000 --seeds 3 --jobs 2
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # Speed only: how hard the synthetic dataset is takes a trained model (bench_dataset.py --data DIR --model RUN).
-BENCHMARKS = ("bench_engines.py", "bench_evaluation.py")
+BENCHMARKS = ("bench_engines.py", "bench_evaluation.py", "bench_training.py", "bench_methods.py")
 
 
 def main() -> int:
