@@ -28,6 +28,7 @@ from engines.provenance import tool_versions
 from train.datasets.sysu import open_sysu
 from train.evaluation import embed_images
 from train.protocol import key
+from train.run_folder import CHECKPOINT_NAME, checkpoint_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,23 +121,17 @@ def build_engine(request: BuildRequest) -> Path:
 def find_checkpoint(model: Path | None, roots: Sequence[Path] = (Path("runs"), ROOT / "runs")) -> Path:
     """Return the checkpoint that model names, or the newest run's."""
     if model is not None:
-        path = _of_run(model) if model.is_dir() else model
+        path = checkpoint_path(model)
         if not path.is_file():
             raise BadInput(f"expected a checkpoint or a run folder, got {model}; python train/train_model.py makes one")
         return path
-    found = [path for root in roots for path in root.glob("*/checkpoint.pt")]
+    found = [path for root in roots for path in root.glob(f"*/{CHECKPOINT_NAME}")]
     if not found:
         raise BadInput(
             "expected a MODEL or a run in runs/, found none; train one with "
             "`python train/train_model.py mcja --data DIR`, or run `make demo`"
         )
-    return _of_run(max(found, key=lambda path: path.stat().st_mtime).parent)
-
-
-def _of_run(folder: Path) -> Path:
-    """Return the epoch that the run chose, or its last."""
-    best = folder / "best.pt"
-    return best if best.is_file() else folder / "checkpoint.pt"
+    return checkpoint_path(max(found, key=lambda path: path.stat().st_mtime).parent)
 
 
 def held_out_images(dataset: SysuDataset, trained_on: Sequence[str], count: int) -> tuple[Split, list[ImageRecord]]:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("engines", "train", "calib", "deploy")
 TORCH_FREE_TRAIN = (
     "metrics",
+    "run_folder",
     "protocol",
     "protocol_gallery",
     "evaluation_table",

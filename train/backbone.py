@@ -116,8 +116,9 @@ class Backbone(nn.Module):
     def stages(self) -> tuple[nn.Sequential, ...]:
         return tuple(self.get_submodule(f"layer{index}") for index in (1, 2, 3, 4))  # type: ignore[return-value]
 
-    def stem(self, image_BCHW: Tensor) -> Tensor:
-        return self.maxpool(self.relu(self.bn1(self.conv1(image_BCHW))))
+    def stem(self, image_BCHW: Tensor, conv: nn.Module | None = None, norm: nn.Module | None = None) -> Tensor:
+        """Return the first map; conv and norm may stand in for conv1 and bn1, as a second modality's own."""
+        return self.maxpool(self.relu((norm or self.bn1)((conv or self.conv1)(image_BCHW))))
 
     def forward(self, image_BCHW: Tensor, after_block: Callable[[int, int, Tensor], Tensor] | None = None) -> Tensor:
         """Return the last map; after_block(stage, block, map) may replace the map behind each block (both from 0)."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from train.method import Method
 
 FORMAT = 2
-CHECKPOINT_NAME = "checkpoint.pt"
 TRAINING_TOOLS = ("torch", "lightning-fabric", "numpy", "pillow")
 
 
@@ -41,6 +40,7 @@ class Checkpoint:
     dataset: dict[str, Any] = field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     git_revision: str = "unknown"
+    created: str = ""  # UTC, ISO 8601; set when it is written
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -93,6 +93,7 @@ def load_checkpoint(path: Path, method_name: str | None = None) -> Checkpoint:
         dataset=raw["dataset"],
         metrics=raw["metrics"],
         git_revision=raw["git_revision"],
+        created=str(raw.get("created", "")),
     )
 
 

@@ -13,6 +13,9 @@ import numpy as np
 
 from engines.errors import BadInput
 from engines.manifest import MANIFEST_NAME
+from train.datasets.open import TITLES
+from train.datasets.regdb import TRIALS
+from train.run_folder import checkpoint_path
 
 if TYPE_CHECKING:
     import argparse
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
 PIXELS = "pixels"  # nearest neighbour on the resized image itself: the floor that a method must leave behind
 PIXELS_HEIGHT, PIXELS_WIDTH = 96, 48
-SPLITS = 10  # of RegDB
-DATASETS = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM"}
 SELECTED = {
     "val": "selected on the validation identities",
     "test": "SELECTED ON THE TEST SET: not comparable with honest figures",
@@ -52,7 +53,7 @@ class Model:
             parts.append(f"epoch {self.metrics.get('epoch')}, {SELECTED[chosen]}")
         trained = self.dataset.get("name")
         if trained is not None and trained != dataset:
-            parts.append(f"trained on {DATASETS.get(trained, trained)}")
+            parts.append(f"trained on {TITLES.get(trained, trained)}")
         return ", ".join(parts)
 
 
@@ -87,23 +88,6 @@ def open_model(path: Path, args: argparse.Namespace, stack: ExitStack) -> Model:
     )
 
 
-def checkpoint_path(path: Path) -> Path:
-    """Return the checkpoint of a run folder: the chosen epoch if there is one, else the last."""
-    if not path.is_dir():
-        return path
-    from train.checkpoint import CHECKPOINT_NAME
-    from train.selection import BEST_NAME
-
-    best = path / BEST_NAME
-    return best if best.is_file() else path / CHECKPOINT_NAME
-
-
-def split_folders(path: Path) -> dict[int, Path]:
-    """Map the RegDB splits of a run with --all-splits to their run folders; empty for any other model."""
-    folders = {split: path / f"split-{split}" for split in range(1, SPLITS + 1)}
-    return {split: folder for split, folder in folders.items() if checkpoint_path(folder).is_file()}
-
-
 def trial_of(model: Model, dataset: str, asked: int | None) -> int:
     """Choose the RegDB split to score on; the one that the model was trained on, because any other leaks.
 
@@ -113,8 +97,8 @@ def trial_of(model: Model, dataset: str, asked: int | None) -> int:
         if asked is not None:
             raise BadInput(f"--trial: expected it with --dataset regdb only, got it with {dataset}; leave it out")
         return 1
-    if asked is not None and not 1 <= asked <= SPLITS:
-        raise BadInput(f"--trial: expected a RegDB split from 1 to {SPLITS}, got {asked}")
+    if asked is not None and asked not in TRIALS:
+        raise BadInput(f"--trial: expected a RegDB split from {TRIALS[0]} to {TRIALS[-1]}, got {asked}")
     trained = model.dataset.get("trial") if model.dataset.get("name") == "regdb" else None
     if trained is not None and asked is not None and asked != trained:
         raise BadInput(

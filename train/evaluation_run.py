@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from engines.atomic import write_text
 from engines.errors import BadInput
 from train.datasets.open import open_dataset
+from train.datasets.regdb import TRIALS
 from train.evaluation import embed_images, embed_spectra
-from train.evaluation_model import SPLITS, open_model, split_folders, trial_of
+from train.evaluation_model import open_model, trial_of
 from train.evaluation_table import RERANKED, Result, as_dict, mean_as_dict, mean_table, table
 from train.protocol import build_protocol, score
 from train.reranking import check_reranking, trial_distance
+from train.run_folder import split_folders
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +40,7 @@ def run_evaluation(args: argparse.Namespace) -> None:
         sys.stdout.flush()
     figures = as_dict(results[0])
     if len(results) > 1:
-        name = f"mean of {'ten' if len(results) == SPLITS else f'{len(results)} of ten'} models"
+        name = f"mean of {'ten' if len(results) == len(TRIALS) else f'{len(results)} of ten'} models"
         sys.stdout.write(mean_table(name, results) + "\n")
         figures = mean_as_dict(name, results)
     if args.json is not None:

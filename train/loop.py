@@ -18,7 +18,7 @@ from engines.atomic import write_text
 from engines.errors import BadInput
 from engines.manifest import MODALITIES
 from engines.progress import progress
-from train.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.imagenet import imagenet_weights
 from train.methods import load
 from train.processes import (
@@ -30,6 +30,7 @@ from train.processes import (
     synchronise_norms,
 )
 from train.recipe import Recipe, save_recipe
+from train.run_folder import CHECKPOINT_NAME
 from train.run_log import RunLog
 from train.sampler import epoch_batches
 from train.training_images import Collate, TrainingImages, epoch_loader
@@ -86,9 +87,8 @@ def train(
     if earlier is not None:
         run.restore(earlier)
     first_epoch = 0 if earlier is None else earlier.epoch
-    first = fabric.is_global_zero
-    run_log = None
-    if first:
+    run_log = None  # one process writes
+    if fabric.is_global_zero:
         save_recipe(recipe, method_name, folder / "recipe.json")
         run_log = RunLog(folder, first_epoch)
 
@@ -96,7 +96,7 @@ def train(
     collate = Collate({identity: label for label, identity in enumerate(identities)})
     for epoch in range(first_epoch, recipe.epochs):
         row = run.epoch(images, collate, epoch_batches(records, recipe, epoch), epoch, folder)
-        if first and run_log is not None:
+        if run_log is not None:
             checkpoint = Checkpoint(
                 method_name=method_name,
                 recipe=recipe,

@@ -194,13 +194,12 @@ def _sysu(dataset: SysuDataset, lineage: str, search: str, shots: int, direction
 def _regdb(dataset: Dataset, lineage: str, direction: Direction) -> Protocol:
     """RegDB: all images of one modality against all of the other, in the split of the dataset (A2)."""
     query, gallery = by_direction(dataset.split("test"), direction)
-    split = int(getattr(dataset, "trial", 1))
     counted = ", CMC over identities" if lineage == "mpanet" else ""
     return Protocol(
         dataset="regdb",
         lineage=lineage,
         title=f"RegDB {lineage}, {direction}{counted}",
-        choices={"direction": direction, "trial": split},
+        choices={"direction": direction, "trial": dataset.trial},
         identity_cmc=lineage == "mpanet",
         trials=(_trial(dataset, query, gallery),),
     )
@@ -218,9 +217,7 @@ def _llcm(dataset: Dataset, lineage: str, direction: Direction) -> Protocol:
     title = f"LLCM {lineage}, {direction}"
     if lineage == "transposed":
         pairs = [(sampled, query) for sampled in drawn]
-        title += (
-            " (the authors' script since 2023-06-20: sampled infrared images rank ALL visible ones; not comparable)"
-        )
+        title += f" ({TRANSPOSED})"
     else:
         pairs = [(query, sampled) for sampled in drawn]
     return Protocol(

@@ -10,12 +10,12 @@ from engines.atomic import write_text
 from engines.errors import BadInput
 from train.datasets.open import checked_split, open_dataset
 from train.evaluation import embed_images, method_embedder
-from train.evaluation_model import checkpoint_path, split_folders
 from train.protocol import DIRECTIONS, build_protocol, key, score
 from train.report_compare import comparison_page
 from train.report_runs import Evaluated, Run, labels, read_rows
 from train.report_sections import run_page
 from train.report_statistics import map_images
+from train.run_folder import checkpoint_path, split_folders
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +61,6 @@ def open_run(path: Path, label: str) -> tuple[Run, Checkpoint]:
     """Read a run folder, or one checkpoint of it; of a folder the chosen epoch, as evaluate_model.py does."""
     from train.checkpoint import build_method, load_checkpoint
     from train.methods import load
-    from train.weights import read_weights
 
     if splits := split_folders(path):
         raise BadInput(
@@ -80,7 +79,7 @@ def open_run(path: Path, label: str) -> tuple[Run, Checkpoint]:
         dataset=checkpoint.dataset,
         metrics=checkpoint.metrics,
         revision=checkpoint.git_revision,
-        created=str(read_weights(file, "checkpoint").get("created", "")),
+        created=checkpoint.created,
         parameters=sum(parameter.numel() for parameter in method.parameters()),
         embedding_dim=method.embedding_dim,
         rows=read_rows(file.parent),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import BadInput
-from train.datasets.open import PUBLISHED, Counts
-from train.run_log import METRICS_NAME
+from train.datasets.open import PUBLISHED, TITLES, Counts
+from train.run_folder import METRICS_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,6 @@ METHOD_TITLES = {
     "mcja": "MCJA",
     "mpanet": "MPANet",
 }
-DATASET_TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM"}
 NONE = "–"
 
 
@@ -130,7 +129,7 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 def data_title(dataset: Dataset) -> str:
     """Name the dataset by what its test split holds: another tree in the same layout is not called by its name."""
-    title, records = DATASET_TITLES[dataset.name], dataset.split("test")
+    title, records = TITLES[dataset.name], dataset.split("test")
     visible = sum(record.modality == "visible" for record in records)
     found = Counts(len(dataset.identities["test"]), visible, len(records) - visible)
     return title if PUBLISHED[dataset.name]["test",] == found else f"data in the layout of {title}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from train.datasets.open import describe
+from train.datasets.open import TITLES, describe
 from train.rank_lists import rank_list_html, rank_lists
 from train.report_embeddings import map_section, similarity_section
 from train.report_figures import cmc_figure, training_figures
 from train.report_page import Tile, columns, facts, folded, heading, note, page, panels, section, table
-from train.report_runs import DATASET_TITLES, NONE, data_title, percent, setting, spread
+from train.report_runs import NONE, data_title, percent, setting, spread
 from train.report_statistics import camera_scores
 from train.run_log import clock
 
@@ -92,14 +92,14 @@ def warnings(run: Run, dataset: Dataset) -> list[str]:
         found.append(f"{run.label}: {run.epoch} of {run.recipe.epochs} epochs are trained; the run is not finished.")
     trained = run.dataset.get("name", dataset.name)
     if trained != dataset.name:
-        measured = DATASET_TITLES[dataset.name]
-        found.append(f"{run.label}: trained on {DATASET_TITLES.get(trained, trained)}, measured on {measured}.")
+        measured = TITLES[dataset.name]
+        found.append(f"{run.label}: trained on {TITLES.get(trained, trained)}, measured on {measured}.")
     return found
 
 
 def run_section(run: Run, dataset: Dataset) -> str:
     """Where the run comes from, and what its recipe changes."""
-    layout = DATASET_TITLES.get(run.dataset.get("name", ""), "unknown")
+    layout = TITLES.get(run.dataset.get("name", ""), "unknown")
     people = " and ".join(run.recipe.train_on)
     where = shlex.join([str(run.path), "--data", str(dataset.folder)])
     judged = run.metrics if "mean_ap" in run.metrics else None

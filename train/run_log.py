@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from engines.atomic import write_text
+from train.run_folder import METRICS_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
 
 

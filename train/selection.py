@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from train.checkpoint import load_checkpoint, save_checkpoint
+from train.run_folder import BEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BEST_NAME = "best.pt"
 SELECTIONS = ("last", "val", "test")
 
 

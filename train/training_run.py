@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
-from train.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from train.checkpoint import load_checkpoint
 from train.datasets.images import SPLITS
 from train.datasets.open import checked_split, describe, open_dataset
+from train.datasets.regdb import TRIALS
 from train.loop import train
 from train.methods import load
 from train.processes import Hardware, leave
 from train.recipe import override, read_recipe_values, replace_checked
+from train.run_folder import CHECKPOINT_NAME, split_folder
 from train.selection import Judge
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
-REGDB_TRIALS = tuple(range(1, 11))
 JUDGE_EVERY = 5  # epochs, where a best one is to be kept and nothing else was asked
 
 
@@ -51,9 +52,9 @@ def run_training(args: argparse.Namespace) -> None:
         return
     if args.dataset != "regdb" or args.trial is not None:
         raise BadInput("expected --all-splits with --dataset regdb and without --trial: it trains a model per split")
-    for trial in REGDB_TRIALS:
-        log.info("RegDB split %d of %d", trial, len(REGDB_TRIALS))
-        train_one(args, recipe, trial, folder / f"split-{trial}")
+    for trial in TRIALS:
+        log.info("RegDB split %d of %d", trial, len(TRIALS))
+        train_one(args, recipe, trial, split_folder(folder, trial))
     leave()
     log.info(
         "wrote ten models; next: python train/evaluate_model.py %s --dataset regdb --data %s averages them",

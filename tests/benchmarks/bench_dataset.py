@@ -57,9 +57,10 @@ def measure(folder: Path, models: Sequence[Path]) -> None:
         "linear probe": linear_probe(dataset),
     }
     for path in models:
-        from train.checkpoint import CHECKPOINT_NAME, load_method
+        from train.checkpoint import load_method
+        from train.run_folder import checkpoint_path
 
-        method = load_method(path / CHECKPOINT_NAME)
+        method = load_method(checkpoint_path(path))
         recipe = method.recipe
         found[f"{method.name} ({path.name})"] = embed_images(
             method_embedder(method), test, recipe.height_px, recipe.width_px

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -42,11 +42,34 @@ class Dataset(Protocol):
     def folder(self) -> Path: ...
 
     @property
+    def trial(self) -> int:
+        """Which of the dataset's divisions into splits; 1 where there is one only."""
+        ...
+
+    @property
     def identities(self) -> Mapping[Split, tuple[int, ...]]: ...
 
     def split(self, *splits: Split) -> list[ImageRecord]:
         """List the images of the named splits, in an order that depends on the file names alone."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedDataset:
+    """A tree without a validation split that was checked: every image that its lists name is there.
+
+    A fixed fifth of the training identities is "val" and the others are "train".
+    """
+
+    name: str
+    folder: Path
+    identities: dict[Split, tuple[int, ...]]
+    records: tuple[ImageRecord, ...] = field(repr=False)
+    trial: int = 1
+
+    def split(self, *splits: Split) -> list[ImageRecord]:
+        """List the images of the named splits: visible ones first, then by camera, identity and file name."""
+        return of_identities(self.records, (identity for split in splits for identity in self.identities[split]))
 
 
 def in_order(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:

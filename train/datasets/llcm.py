@@ -9,11 +9,10 @@ No near-infrared test image is from camera 3: its folder is empty or absent. Tor
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
-from train.datasets.images import ImageRecord, Split, in_order, of_identities
+from train.datasets.images import ImageRecord, ListedDataset, Split, in_order
 from train.datasets.listing import list_tree, missing_files
 from train.datasets.split_files import (
     check_disjoint,
@@ -37,24 +36,7 @@ CAMERA_IN_NAME = re.compile(r"_c([0-9]{2})_")
 TEST_FOLDER = re.compile(r"test_(vis|nir)/cam([0-9]+)/([0-9]+)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LlcmDataset:
-    """A tree that was checked: every training image that the lists name is there.
-
-    LLCM has no validation split: a fixed fifth of the training identities is "val" and the others are "train".
-    """
-
-    folder: Path
-    identities: dict[Split, tuple[int, ...]]
-    records: tuple[ImageRecord, ...] = field(repr=False)
-    name = "llcm"
-
-    def split(self, *splits: Split) -> list[ImageRecord]:
-        """List the images of the named splits: visible ones first, then by camera, identity and file name."""
-        return of_identities(self.records, (identity for split in splits for identity in self.identities[split]))
-
-
-def open_llcm(folder: Path) -> LlcmDataset:
+def open_llcm(folder: Path) -> ListedDataset:
     """Check a tree, read its lists and list its test images; what is missing is named."""
     if not folder.is_dir():
         raise BadInput(f"expected the LLCM folder, got {folder}, which does not exist; name it with --data")
@@ -72,7 +54,7 @@ def open_llcm(folder: Path) -> LlcmDataset:
     records += _test_images(folder, set(test), tree)
     val = held_out_fifth(train, VALIDATION_SEED)
     identities: dict[Split, tuple[int, ...]] = {"train": tuple(sorted(train - set(val))), "val": val, "test": test}
-    return LlcmDataset(folder=folder, identities=identities, records=in_order(records))
+    return ListedDataset(name="llcm", folder=folder, identities=identities, records=in_order(records))
 
 
 def _train_list(kind: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engines.errors import BadInput
 from train.datasets.images import SPLITS, Split
 from train.datasets.llcm import open_llcm
-from train.datasets.regdb import RegdbDataset, open_regdb
+from train.datasets.regdb import open_regdb
 from train.datasets.sysu import open_sysu
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from train.datasets.images import Dataset, ImageRecord
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {"sysu": open_sysu, "regdb": open_regdb, "llcm": open_llcm}
+TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM"}
 TRAINING: tuple[Split, ...] = ("train", "val")
 TESTING: tuple[Split, ...] = ("test",)
 
@@ -77,7 +78,7 @@ def describe(dataset: Dataset) -> str:
     identities without any image, and those with images of one modality only. `checked_split` refuses what is.
     """
     found: dict[Split, list[ImageRecord]] = {split: dataset.split(split) for split in SPLITS}
-    title = f"{dataset.name} trial {dataset.trial}" if isinstance(dataset, RegdbDataset) else dataset.name
+    title = f"{dataset.name} trial {dataset.trial}" if dataset.name == "regdb" else dataset.name
     parts = [f"{split} {_written(_count(dataset.identities[split], records))}" for split, records in found.items()]
     published = PUBLISHED.get(dataset.name, {})
     differences: list[str] = []

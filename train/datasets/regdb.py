@@ -8,11 +8,10 @@ k. Torch-free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
-from train.datasets.images import ImageRecord, Split, in_order, of_identities
+from train.datasets.images import ImageRecord, ListedDataset, Split, in_order
 from train.datasets.listing import list_tree, missing_files
 from train.datasets.split_files import check_disjoint, held_out_fifth, read_image_list, refuse_missing
 
@@ -30,26 +29,7 @@ SIDES: tuple[tuple[str, str, Modality, int], ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RegdbDataset:
-    """A tree that was checked: every image that the trial's lists name is there.
-
-    RegDB has no validation split: a fifth of the training identities, fixed for each trial, is "val" and the others
-    are "train".
-    """
-
-    folder: Path
-    trial: int
-    identities: dict[Split, tuple[int, ...]]
-    records: tuple[ImageRecord, ...] = field(repr=False)
-    name = "regdb"
-
-    def split(self, *splits: Split) -> list[ImageRecord]:
-        """List the images of the named splits: visible ones first, identity ascending, file name ascending."""
-        return of_identities(self.records, (identity for split in splits for identity in self.identities[split]))
-
-
-def open_regdb(folder: Path, *, trial: int = 1) -> RegdbDataset:
+def open_regdb(folder: Path, *, trial: int = 1) -> ListedDataset:
     """Check a tree and read one trial's lists; what is missing is named."""
     if trial not in TRIALS:
         raise BadInput(f"regdb: expected a trial from {TRIALS[0]} to {TRIALS[-1]}, got {trial}")
@@ -85,4 +65,4 @@ def open_regdb(folder: Path, *, trial: int = 1) -> RegdbDataset:
         "val": val,
         "test": tuple(sorted(people["test"])),
     }
-    return RegdbDataset(folder=folder, trial=trial, identities=identities, records=in_order(records))
+    return ListedDataset(name="regdb", folder=folder, trial=trial, identities=identities, records=in_order(records))

@@ -44,6 +44,7 @@ class SysuDataset:
     folder: Path
     identities: dict[Split, tuple[int, ...]]
     name = "sysu"
+    trial = 1
 
     def images(self, identities: Iterable[int], cameras: Sequence[int] = CAMERAS) -> list[ImageRecord]:
         """List the images camera by camera, identity ascending, file name ascending."""

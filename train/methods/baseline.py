@@ -92,8 +92,7 @@ class Method(train.method.Method):
     def _stem(self, image_BCHW: Tensor, modality: Modality) -> Tensor:
         if modality == "visible":
             return self.backbone.stem(image_BCHW)
-        map_BCHW = self.infrared_bn1(self.infrared_conv1(image_BCHW))
-        return self.backbone.maxpool(self.backbone.relu(map_BCHW))
+        return self.backbone.stem(image_BCHW, self.infrared_conv1, self.infrared_bn1)
 
     def _trunk(self, map_BCHW: Tensor) -> Tensor:
         for stage in self.backbone.stages:
