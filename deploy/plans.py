@@ -7,15 +7,16 @@ import logging
 from typing import TYPE_CHECKING
 
 from engines.manifest import Graph, sha256_of
+from engines.plan_target import FLAVOURS
 from engines.tensorrt_build import build_plan
-from engines.tensorrt_sdk import FLAVOURS, load_sdk, sdk_installed
+from engines.tensorrt_sdk import load_sdk, sdk_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from engines.manifest import Manifest, Precision
-    from engines.tensorrt_sdk import Flavour
+    from engines.plan_target import Flavour
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def add_plans(
                 continue
             plan = folder / graph.file.replace(".onnx", f".{flavour}.plan")
             if graph.file not in built:
-                built[graph.file] = build_plan(folder / graph.file, plan, flavour=flavour, precision=graph.precision)
+                built[graph.file] = str(
+                    build_plan(folder / graph.file, plan, flavour=flavour, precision=graph.precision)
+                )
                 log.info("built %s for %s, %.1f MB", plan.name, built[graph.file], plan.stat().st_size / 1e6)
             graphs.append(
                 Graph(

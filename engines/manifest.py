@@ -22,7 +22,11 @@ Modality = Literal["visible", "infrared"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-Form = Literal["onnx", "torch", "tensorrt", "tensorrt-rtx"]
+# onnx: opset 19, FP32 but for the Q/DQ pairs; OpenVINO, ONNX Runtime and every TensorRT from 10 on take it.
+# onnx-typed: the types in the graph are the precision (FP16, and INT8 with FP16 between); strongly typed builders.
+# onnx-opset17: as onnx, for TensorRT 8.x. onnx-uint8: INT8 as ONNX Runtime's CPU kernels want it (uint8 activations).
+# torch: the exported program. tensorrt, tensorrt-rtx: plans.
+Form = Literal["onnx", "onnx-typed", "onnx-opset17", "onnx-uint8", "torch", "tensorrt", "tensorrt-rtx"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 MANIFEST_NAME = "manifest.json"
@@ -38,7 +42,7 @@ class Graph:
     modality: Modality
     precision: Precision
     form: Form
-    target: str = ""  # for plans: what the file was built for, such as "tensorrt-rtx 1.7.1 sm86"
+    target: str = ""  # for plans: engines.plan_target.PlanTarget as text, such as "tensorrt 10.3.0 SM87 batch=1/8/32"
 
     def __post_init__(self) -> None:
         for value, allowed in (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.manifest import Manifest
-    from engines.tensorrt_sdk import Flavour
+    from engines.plan_target import Flavour
 
 
 class TensorRtRun:

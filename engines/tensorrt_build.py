@@ -6,11 +6,11 @@ says which layers are INT8 (Q/DQ pairs), so every version that can is asked for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engines.atomic import atomic_path
 from engines.errors import BadInput
+from engines.plan_target import BatchProfile, PlanTarget
 from engines.tensorrt_sdk import collecting_logger, cuda_driver, load_sdk
 
 if TYPE_CHECKING:
@@ -18,20 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.manifest import Precision
-    from engines.tensorrt_sdk import Flavour
+    from engines.plan_target import Flavour
 
 # Ampere data centre, Ampere, Ada. A plan for three is as large as a plan for one (measured: 47.71 MB).
 RTX_CAPABILITIES = ("SM80", "SM86", "SM89")
 WORKSPACE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchProfile:
-    """Batch sizes that a plan takes, and the one that it is tuned for."""
-
-    smallest: int = 1
-    usual: int = 8
-    largest: int = 32  # engines.loaded.MAX_BATCH
 
 
 def build_plan(
@@ -42,8 +33,8 @@ def build_plan(
     precision: Precision,
     capabilities: Sequence[str] = RTX_CAPABILITIES,
     profile: BatchProfile | None = None,
-) -> str:
-    """Write the plan atomically and return what it was built for, such as "tensorrt-rtx 1.7.1.116 SM80 SM86 SM89"."""
+) -> PlanTarget:
+    """Write the plan atomically and return what it was built for."""
     sdk = load_sdk(flavour)
     logger, errors = collecting_logger(sdk)
     try:
@@ -60,7 +51,8 @@ def build_plan(
     config.set_memory_pool_limit(sdk.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     set_precision(sdk, config, precision)
     target = _set_target(sdk, config, capabilities) if flavour == "tensorrt-rtx" else _gpu_here()
-    _add_profile(builder, config, network, profile or BatchProfile())
+    batch = profile or BatchProfile()
+    _add_profile(builder, config, network, batch)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BadInput(
@@ -68,7 +60,7 @@ def build_plan(
         )
     with atomic_path(plan_path) as temporary:
         temporary.write_bytes(memoryview(plan))
-    return f"{flavour} {sdk.__version__} {target}"
+    return PlanTarget(flavour=flavour, version=str(sdk.__version__), capabilities=tuple(target.split()), batch=batch)
 
 
 def network_flags(sdk: Any) -> int:

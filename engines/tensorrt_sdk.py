@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import BadInput
 
-Flavour = Literal["tensorrt", "tensorrt-rtx"]
-FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
+if TYPE_CHECKING:
+    from engines.plan_target import Flavour
+
 # NVIDIA's meta packages give the short names; with only the bindings wheel there is the second one.
 _MODULES: dict[Flavour, tuple[str, ...]] = {
     "tensorrt": ("tensorrt", "tensorrt_bindings"),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engines.errors import BadInput
-from engines.tensorrt_build import BatchProfile, build_plan, network_flags, set_precision
+from engines.plan_target import BatchProfile
+from engines.tensorrt_build import build_plan, network_flags, set_precision
 from engines.tensorrt_sdk import load_sdk, sdk_installed
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def test_rtx_builds_a_plan_for_named_gpus(engine_folder: Path, tmp_path: Path, p
         capabilities=("SM86",),
         profile=BatchProfile(usual=2, largest=4),
     )
-    assert target.startswith("tensorrt-rtx ")
-    assert target.endswith(" SM86")
+    assert str(target).startswith("tensorrt-rtx ")
+    assert str(target).endswith(" SM86 batch=1/2/4")
     assert plan.stat().st_size > 1_000_000  # the weights are in it
     assert [path.name for path in tmp_path.iterdir()] == ["visible.plan"]
 
