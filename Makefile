@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EXTRAS := train,dev$(shell test "$$(uname -sm)" = "Linux x86_64" && echo ,tensorrt-rtx)
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check parity bench clean
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a few minutes the first time)"
@@ -32,6 +32,9 @@ check: $(READY)  ## format, lint, types, layers, fast tests
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q -m "not slow and not gpu and not trt" -x
+
+parity: $(READY)  ## check an engine folder against PyTorch: make parity MODEL=engines/built/people
+	@$(BIN)/python deploy/check_parity.py $(MODEL) --picture $(MODEL)/parity.png --json $(MODEL)/parity.json
 
 bench: $(READY)  ## every benchmark: a table, then one JSON line each
 	@$(BIN)/python tests/benchmarks/run_benchmarks.py

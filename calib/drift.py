@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.errors import BadInput
-from train.metrics import evaluate, same_place
+from train.metrics import evaluate
+from train.protocol import EXCLUSIONS, Trial
+from train.protocol_gallery import by_direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,9 +71,12 @@ def measure_drift(
     engine_ND: NDArray[np.float32],
     infrared_N: Sequence[bool] | NDArray[np.bool_],
     identity_N: Sequence[int] | None = None,
-    camera_N: Sequence[int] | None = None,
+    excluded_QG: NDArray[np.bool_] | None = None,
 ) -> Drift:
-    """Compare unit vectors of the same images; with identities and cameras, compare mAP too."""
+    """Compare unit vectors of the same images; with identities, compare mAP too.
+
+    excluded_QG are the gallery images that do not exist for a query.
+    """
     if reference_ND.shape != engine_ND.shape or len(reference_ND) == 0:
         raise BadInput(f"expected embeddings of the same images, got {reference_ND.shape} and {engine_ND.shape}")
     if not (np.isfinite(reference_ND).all() and np.isfinite(engine_ND).all()):
@@ -83,14 +88,13 @@ def measure_drift(
     cosine_N = (reference * engine).sum(1) / (np.linalg.norm(reference, axis=1) * np.linalg.norm(engine, axis=1))
     reference_QG = reference[query_N] @ reference[~query_N].T
     engine_QG = engine[query_N] @ engine[~query_N].T
-    nearest_Q, engine_nearest_Q = reference_QG.argmax(1), engine_QG.argmax(1)
+    nearest_Q, engine_nearest_Q = (_nearest(similarity_QG, excluded_QG) for similarity_QG in (reference_QG, engine_QG))
     difference: float | None = None
-    if identity_N is not None and camera_N is not None:
-        identity, camera = np.asarray(identity_N), np.asarray(camera_N)
+    if identity_N is not None:
+        identity = np.asarray(identity_N)
         labels = (identity[query_N], identity[~query_N])
         # Without labels, which image; with them, which person: of ten pictures of one person any may come first.
         nearest_Q, engine_nearest_Q = labels[1][nearest_Q], labels[1][engine_nearest_Q]
-        excluded_QG = same_place(camera[query_N], camera[~query_N])
         engine_map = evaluate(engine_QG, *labels, excluded_QG=excluded_QG).mean_ap
         difference = 100.0 * (engine_map - evaluate(reference_QG, *labels, excluded_QG=excluded_QG).mean_ap)
     return Drift(
@@ -104,16 +108,36 @@ def measure_drift(
 
 
 def drift_of(
-    records: Sequence[ImageRecord], reference_ND: NDArray[np.float32], engine_ND: NDArray[np.float32]
+    records: Sequence[ImageRecord],
+    reference_ND: NDArray[np.float32],
+    engine_ND: NDArray[np.float32],
+    *,
+    dataset: str = "sysu",
 ) -> Drift:
-    """Compare embeddings of labelled images, in the order of records."""
+    """Compare embeddings of labelled images, in the order of records.
+
+    The data set decides which gallery images do not exist for a query, as in its protocol.
+    """
+    exclusion = EXCLUSIONS.get(dataset)
+    if exclusion is None:
+        raise BadInput(f"expected a data set out of {', '.join(EXCLUSIONS)}, got {dataset!r}")
+    query, gallery = by_direction(records, "infrared-to-visible")
     return measure_drift(
         reference_ND,
         engine_ND,
         [record.modality == "infrared" for record in records],
         [record.identity for record in records],
-        [record.camera for record in records],
+        Trial(query=query, gallery=gallery, exclusion=exclusion).excluded(),
     )
+
+
+def _nearest(similarity_QG: NDArray[np.float64], excluded_QG: NDArray[np.bool_] | None) -> NDArray[np.intp]:
+    """Return each query's nearest gallery image out of those that exist for it.
+
+    LLCM's cameras see both modalities: a person's visible picture by the same camera would come first in any engine. On
+    synthetic SYSU-MM01 this lowers the agreement by 0 to 1.0 of 80 %.
+    """
+    return (similarity_QG if excluded_QG is None else np.where(excluded_QG, -np.inf, similarity_QG)).argmax(1)
 
 
 def violations(drift: Drift, limits: Limits, max_map_drop: float) -> list[str]:

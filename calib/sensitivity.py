@@ -1,9 +1,9 @@
 """Find the layers that INT8 hurts, and the fewest of them whose return to higher precision keeps the accuracy.
 
 A layer here is what placement quantises: a convolution or matrix product, or the skip input of a residual Add; a
-MaxPool goes with the layer behind it, whose range it shares. Each is quantised alone and the embeddings are compared
-with the float graph's: the errors of layers add up nearly, and one alone stands out more clearly than one that is
-missing among fifty. The search then asks for the build's own judgement, so that the order only says where to look first.
+MaxPool goes with the layer behind it, whose range it shares. Each layer is left out of INT8 alone, and what that wins
+back says where to look first. (Each quantised alone would hide the skips: an Add is only INT8 with its convolution.)
+The search then asks for the build's own judgement.
 
 Shapes: N images, B batch, D embedding.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from calib.placement import place
 from calib.quantize import quantize
 from engines.errors import BadInput
+from engines.openvino_core import openvino_core
 from engines.progress import progress
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ PRUNING_TRIES = 16  # a judgement embeds all held-out images: 13 s for 512 at 40
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What one layer's quantisation alone does to the embeddings."""
+    """What one layer's return to float wins back."""
 
     layer: str  # node name in the graph
     operator: str
-    error: float  # mean of 1 - cosine against the float graph
+    gain: float  # of the mean cosine against the float graph
 
 
 def layers_of(model: onnx.ModelProto) -> dict[str, str]:
@@ -52,17 +53,21 @@ def layer_sensitivity(
     *,
     threads: int | None = None,
 ) -> list[Sensitivity]:
-    """Quantise each layer alone and rank the layers, worst first; batches are pixels (B, H, W, 3)."""
+    """Leave each layer out of INT8 and rank the layers, worst first; batches are pixels (B, H, W, 3)."""
     if not batches:
         raise BadInput("expected images to measure the layers on, got none; check that --data has training images")
-    layers = layers_of(model)
     reference_ND = _embed(model, batches, threads)
-    found: list[Sensitivity] = []
-    for layer in progress(list(layers), total=len(layers), unit="layers", label="sensitivity"):
-        alone = quantize(model, amax, keep_float=set(layers) - {layer})
-        cosine_N = (_embed(alone, batches, threads) * reference_ND).sum(1)
-        found.append(Sensitivity(layer=layer, operator=layers[layer], error=float(1.0 - cosine_N.mean())))
-    return sorted(found, key=lambda row: -row.error)
+
+    def cosine(kept: tuple[str, ...]) -> float:
+        rounded = quantize(model, amax, keep_float=kept)
+        return float((_embed(rounded, batches, threads) * reference_ND).sum(1).mean())
+
+    layers, all_rounded = layers_of(model), cosine(())
+    found = [
+        Sensitivity(layer=layer, operator=layers[layer], gain=cosine((layer,)) - all_rounded)
+        for layer in progress(list(layers), total=len(layers), unit="layers", label="sensitivity")
+    ]
+    return sorted(found, key=lambda row: -row.gain)
 
 
 def fewest_kept(order: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> tuple[str, ...] | None:
@@ -92,12 +97,10 @@ def fewest_kept(order: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) 
 
 
 def _embed(model: onnx.ModelProto, batches: Sequence[NDArray[np.uint8]], threads: int | None) -> NDArray[np.float64]:
-    import openvino
-
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    core: Any = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
     request = compiled.create_infer_request()
     parts: list[NDArray[np.float64]] = []

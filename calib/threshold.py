@@ -1,7 +1,7 @@
 """From which cosine on two tracklets are called one person.
 
 The cameras compare means over the crops of a track, so held-out images are averaged the same way before they are
-compared: a tracklet here is all images of one person in one camera.
+compared: a tracklet here is all images of one person in one camera and one modality.
 
 Shapes: N images, T tracklets, D embedding.
 """
@@ -55,7 +55,7 @@ def matching_threshold(
     if impostor.size == 0 or genuine.size == 0:
         raise BadInput(
             "expected held-out people seen in both modalities, at least two, got "
-            f"{len(set(identity_T.tolist()))} people; check exp/val_id.txt"
+            f"{len(set(identity_T.tolist()))} people; check the lists of held-out identities"
         )
     within_TT = infrared_T[:, None] == infrared_T[None, :]
     limit = _least_allowed(impostor, false_match_rate)
@@ -72,10 +72,13 @@ def matching_threshold(
 def tracklets(
     records: Sequence[ImageRecord], feature_ND: NDArray[np.float32]
 ) -> tuple[list[tuple[int, Modality]], NDArray[np.float64]]:
-    """Average the images of each person and camera to unit vectors (T, D); returns their identity and modality too."""
-    groups: dict[tuple[int, int], list[int]] = {}
+    """Average the images of each person, camera and modality to unit vectors (T, D), and return whose they are.
+
+    LLCM's cameras see both modalities; in the other data sets the camera gives the modality.
+    """
+    groups: dict[tuple[int, int, Modality], list[int]] = {}
     for index, record in enumerate(records):
-        groups.setdefault((record.identity, record.camera), []).append(index)
+        groups.setdefault((record.identity, record.camera, record.modality), []).append(index)
     mean_TD = np.stack([feature_ND[group].astype(np.float64).mean(0) for group in groups.values()])
     mean_TD /= np.maximum(np.linalg.norm(mean_TD, axis=1, keepdims=True), 1e-12)
     return [(records[group[0]].identity, records[group[0]].modality) for group in groups.values()], mean_TD

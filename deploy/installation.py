@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from deploy.camera import Camera
+from deploy.crop_recorder import CropRecorder
 from deploy.crops import CropSelector, CropSettings
 from deploy.display import Display
 from deploy.gallery import MemoryGallery
@@ -23,6 +24,7 @@ from deploy.matching import Matcher, MatchSettings
 from deploy.motion_detector import MotionDetector
 from deploy.pairing import moments
 from deploy.pipeline import Lane, Pipeline
+from deploy.plans import rebuild
 from deploy.sightings import RunStart
 from deploy.sinks.jsonl import JsonlSink
 from deploy.sources import make_source
@@ -56,6 +58,7 @@ class Options:
     engine: Path | None = None
     backend: str = "auto"
     precision: str | None = None
+    auto_build: bool = False
     threshold: float | None = None
     embed_every: int = 10
     max_frames: int | None = None
@@ -63,6 +66,7 @@ class Options:
     ir_invert: bool = False
     sightings: Path = Path("sightings.jsonl")
     every_box: bool = False
+    record_crops: Path | None = None
     save: Path | None = None
     show: bool = False
 
@@ -85,9 +89,19 @@ def run(options: Options) -> int:
         threads = max(1, (os.cpu_count() or 1) // 2)  # decoding and the loop want the rest
         folder = options.engine or newest_engine(BUILT)
         backend = stack.enter_context(
-            open_engine(folder, backend=options.backend, precision=options.precision, threads=threads)
+            open_engine(
+                folder,
+                backend=options.backend,
+                precision=options.precision,
+                threads=threads,
+                auto_build=options.auto_build,
+                rebuild=rebuild,
+            )
         )
         detectors = _make_detectors(options, threads)
+        recorder = None
+        if options.record_crops is not None:
+            recorder = stack.enter_context(CropRecorder(options.record_crops))
         stop = stack.enter_context(stop_on_signals())
         cameras = _open_cameras(stack, sources)
         settings = match_settings(backend.manifest, options.threshold)
@@ -115,6 +129,7 @@ def run(options: Options) -> int:
             display=display,
             viewers=viewers,
             legend=_legend(settings),
+            recorder=recorder,
         )
         sink.write(_run_start(backend, settings, options))
         streams = moments(cameras[0], cameras[1], stopped=stop.is_set)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from deploy.camera import Camera, Frame
+    from deploy.crop_recorder import CropRecorder
     from deploy.crops import Crop, CropSelector
     from deploy.detector import Detector
     from deploy.matching import Matcher
@@ -79,6 +80,7 @@ class Pipeline:
     display: Display | None = None
     viewers: Sequence[Viewer] = ()
     legend: str = ""
+    recorder: CropRecorder | None = None
     _tracks: dict[TrackKey, TrackState] = field(default_factory=dict["TrackKey", TrackState])
     _people: dict[int, set[str]] = field(default_factory=dict[int, set[str]])
     _embed_failures: int = 0
@@ -116,6 +118,9 @@ class Pipeline:
             seen.append((frame, boxes))
             with self.timing.stage("crop"):
                 crops = self.lanes[frame.camera].selector.select(frame, list(boxes.values()))
+                if self.recorder is not None:
+                    for crop in crops:
+                        self.recorder.offer(frame, crop)
             due.setdefault(frame.modality, []).extend((TrackKey(frame.camera, crop.track), crop) for crop in crops)
         for modality, crops in due.items():
             self._embed(modality, crops)
@@ -212,6 +217,8 @@ class Pipeline:
     def _end_track(self, lane: Lane, track: int) -> None:
         key = TrackKey(lane.camera.name, track)
         evidence, decision = lane.selector.finish(track), self.matcher.end(key)
+        if self.recorder is not None:
+            self.recorder.finish(key)
         state = self._tracks.pop(key, None)
         if state is None:
             return

@@ -17,6 +17,7 @@ import numpy as np
 
 from deploy.detector import Detections, suppress
 from engines.errors import BadInput
+from engines.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ def load_graph(path: Path, threads: int) -> tuple[Run, tuple[int, int]]:
 
 
 def _load_openvino(path: Path, threads: int) -> tuple[Run, list[int | None]]:
-    core: Any = importlib.import_module("openvino").Core()
+    core = openvino_core()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     try:
         model = core.read_model(str(path))

@@ -74,6 +74,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
     calibration: dict[str, Any] = field(default_factory=dict[str, Any])
     parity: dict[str, Any] = field(default_factory=dict[str, Any])
+    reference: dict[str, str] = field(default_factory=dict[str, str])  # file and sha256 of the embeddings of PyTorch
     matching: dict[str, Any] = field(default_factory=dict[str, Any])  # threshold (cosine) and its false_match_rate
     tools: dict[str, str] = field(default_factory=dict[str, str])
     git_revision: str = "unknown"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from engines.errors import BadInput
 
@@ -30,7 +30,7 @@ class BatchProfile:
 
     def __post_init__(self) -> None:
         if not 1 <= self.smallest <= self.usual <= self.largest:
-            raise BadInput(f"expected batch sizes 1 <= smallest <= usual <= largest, got {self}")
+            raise BadInput(f"--batch: expected sizes 1 <= MIN <= USUAL <= MAX, got {self}")
 
     def __str__(self) -> str:
         return f"{self.smallest}/{self.usual}/{self.largest}"
@@ -101,7 +101,7 @@ def parse_target(text: str) -> PlanTarget:
         version=words[1],
         capabilities=capabilities,
         batch=BatchProfile(smallest=smallest, usual=usual, largest=largest),
-        hardware=cast("Hardware", hardware),
+        hardware=hardware,
         version_compatible="version-compatible" in rest,
         dla=None if dla is None else int(dla),
         gpu=named.get("gpu", "").replace("_", " "),

@@ -56,21 +56,27 @@ def engine_of(tmp_path_factory: pytest.TempPathFactory, session_tree: Path) -> C
     def engine(name: str) -> Path:
         if name not in built:
             pytest.importorskip("torch", reason="needs torch to build an engine")
-            from deploy.building import BuildRequest, build_engine
-            from tests.small_engine import save_random_checkpoint
+            from calib import drift
+            from deploy.build_request import BuildRequest
+            from deploy.building import build_engine
+            from tests.small_engine import NO_LIMITS, save_random_checkpoint
 
             folder = tmp_path_factory.mktemp(name)
             checkpoint = save_random_checkpoint(name, session_tree, folder / "run" / "checkpoint.pt")
-            built[name] = build_engine(
-                BuildRequest(
-                    model=checkpoint,
-                    out=folder / "built",
-                    calibration_images=48,
-                    parity_images=48,
-                    backend="openvino",  # no plans: tests/engines/test_tensorrt_build.py builds one
-                    accept_drift=True,  # random weights; tests/parity has their limits
-                )
+            request = BuildRequest(
+                model=checkpoint,
+                out=folder / "built",
+                calibration_images=48,
+                parity_images=48,
+                backend="openvino",  # no plans: tests/engines/test_tensorrt_build.py builds one
+                opset17=True,
+                accept_drift=True,
+                max_map_drop=100.0,
             )
+            with pytest.MonkeyPatch.context() as patch:
+                # Random weights: tests/parity has their limits, tests/deploy/test_int8.py what a build does about any.
+                patch.setitem(drift.LIMITS, "int8", NO_LIMITS)
+                built[name] = build_engine(request)
         return built[name]
 
     return engine
@@ -85,7 +91,7 @@ def reference_of(
 
     def reference(name: str) -> tuple[list[ImageRecord], NDArray[np.float32]]:
         if name not in found:
-            from deploy.building import embed_records
+            from deploy.parity_check import embed_records
             from train.datasets.sysu import open_sysu
 
             records = open_sysu(session_tree).split("val")

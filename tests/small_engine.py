@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from calib.drift import Limits
 from calib.samples import balanced_sample, pixel_batches
 from train.checkpoint import Checkpoint, save_checkpoint
 from train.datasets.sysu import open_sysu
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from train.method import Method
 
 HEIGHT, WIDTH = 64, 32
+NO_LIMITS = Limits(worst_cosine=-1.0, mean_cosine=-1.0, rank1_agreement=0.0, max_similarity_error=2.0)
 OWN_SETTINGS: dict[str, dict[str, object]] = {
     "aligngan": {
         "feature_height_px": 96, "feature_width_px": 48, "generator_width": 16, "discriminator_width": 8,

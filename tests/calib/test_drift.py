@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from calib.drift import LIMITS, Drift, measure_drift, violations
+from calib.drift import LIMITS, Drift, drift_of, measure_drift, violations
 from calib.threshold import matching_threshold, tracklets
 from engines.errors import BadInput
 from train.datasets.images import ImageRecord
 from train.datasets.sysu import sysu_image
+
+if TYPE_CHECKING:
+    from engines.manifest import Modality
 
 
 def unit(*degrees: float) -> np.ndarray:
@@ -25,7 +29,7 @@ INFRARED = [True, True, False, False]
 
 def test_the_same_embeddings_do_not_drift() -> None:
     feature_ND = unit(0, 90, 10, 80)
-    drift = measure_drift(feature_ND, feature_ND, INFRARED, [1, 2, 1, 2], [3, 3, 1, 1])
+    drift = measure_drift(feature_ND, feature_ND, INFRARED, [1, 2, 1, 2])
     assert (drift.images, drift.rank1_agreement, drift.max_similarity_error, drift.map_difference) == (4, 1.0, 0.0, 0.0)
     assert drift.worst_cosine == pytest.approx(1.0)
     assert drift.mean_cosine == pytest.approx(1.0)
@@ -33,7 +37,7 @@ def test_the_same_embeddings_do_not_drift() -> None:
 
 def test_one_turned_gallery_image_is_seen_in_every_figure() -> None:
     reference, engine = unit(0, 90, 10, 80), unit(0, 90, 100, 80)
-    drift = measure_drift(reference, engine, INFRARED, [1, 2, 1, 2], [3, 3, 1, 1])
+    drift = measure_drift(reference, engine, INFRARED, [1, 2, 1, 2])
     assert drift.worst_cosine == pytest.approx(0.0, abs=1e-6)
     assert drift.mean_cosine == pytest.approx(0.75)
     assert drift.rank1_agreement == 0.0  # the first query now finds the second person, the second the turned image
@@ -48,7 +52,7 @@ def test_with_labels_another_image_of_the_same_person_is_agreement() -> None:
     reference, engine = unit(0, 4, 5, 90), unit(0, 5, 4, 90)
     infrared = [True, False, False, False]
     assert measure_drift(reference, engine, infrared).rank1_agreement == 0.0
-    assert measure_drift(reference, engine, infrared, [1, 1, 1, 2], [3, 1, 1, 1]).rank1_agreement == 1.0
+    assert measure_drift(reference, engine, infrared, [1, 1, 1, 2]).rank1_agreement == 1.0
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,53 @@ def test_with_labels_another_image_of_the_same_person_is_agreement() -> None:
 def test_what_cannot_be_compared_is_refused(engine: np.ndarray, infrared: list[bool], expected: str) -> None:
     with pytest.raises(BadInput, match=expected):
         measure_drift(unit(0, 1, 2, 3), engine, infrared)
+
+
+def image(identity: int, camera: int, modality: Modality) -> ImageRecord:
+    return ImageRecord(path=Path("x"), identity=identity, camera=camera, modality=modality)
+
+
+# One infrared query of person 1 in camera 3, and the visible gallery. The engine turns the first gallery image away.
+GALLERY: dict[str, tuple[ImageRecord, ...]] = {
+    # Camera 2 is the query's own place: the turned image and the stranger there do not exist.
+    "sysu": (image(1, 2, "visible"), image(1, 1, "visible"), image(2, 2, "visible")),
+    "regdb": (image(1, 2, "visible"), image(1, 2, "visible"), image(2, 2, "visible")),
+    # Camera 3 is the query's own: there person 1 does not exist, the stranger does.
+    "llcm": (image(1, 3, "visible"), image(1, 2, "visible"), image(2, 3, "visible")),
+}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "agreement", "difference"),
+    [
+        ("sysu", 1.0, 0.0),  # all that is left is person 1 in camera 1
+        ("regdb", 0.0, 100 * (7 / 12 - 1)),  # 1 1 2 becomes 2 1 1: (1/2 + 2/3) / 2 = 7/12
+        ("llcm", 1.0, 0.0),  # of 2 1 the stranger stays first
+    ],
+)
+def test_each_data_set_takes_out_what_its_protocol_takes_out(dataset: str, agreement: float, difference: float) -> None:
+    angles = {"sysu": (10, 40, 20), "regdb": (10, 15, 20), "llcm": (10, 30, 20)}[dataset]
+    records = [image(1, 3, "infrared"), *GALLERY[dataset]]
+    reference, engine = unit(0, *angles), unit(0, 80, *((40, 20) if dataset == "regdb" else angles[1:]))
+    found = drift_of(records, reference, engine, dataset=dataset)
+    assert found.rank1_agreement == agreement
+    assert found.map_difference == pytest.approx(difference)
+
+
+def test_the_order_of_the_images_does_not_matter() -> None:
+    records = [GALLERY["llcm"][0], image(1, 3, "infrared"), *GALLERY["llcm"][1:]]
+    reference, engine = unit(10, 0, 30, 20), unit(80, 0, 15, 20)
+    found = drift_of(records, reference, engine, dataset="llcm")
+    assert found.map_difference == pytest.approx(50.0)  # person 1 of camera 2 rises from the second place to the first
+    assert found.rank1_agreement == 0.0
+
+
+def test_without_a_name_the_data_set_is_sysu() -> None:
+    records = [image(1, 3, "infrared"), *GALLERY["sysu"]]
+    reference, engine = unit(0, 10, 40, 20), unit(0, 80, 40, 20)
+    assert drift_of(records, reference, engine) == drift_of(records, reference, engine, dataset="sysu")
+    with pytest.raises(BadInput, match="expected a data set out of sysu, regdb, llcm, got 'market'"):
+        drift_of(records, reference, engine, dataset="market")
 
 
 def test_violations_name_figure_and_limit() -> None:
@@ -104,6 +155,13 @@ def test_a_tracklet_is_the_mean_of_a_person_in_a_camera() -> None:
     labels, tracklet_TD = tracklets(records, unit(-10, 10, 5, 80, 100))
     assert labels == [(1, "infrared"), (1, "visible"), (2, "visible")]
     assert np.allclose(tracklet_TD, unit(0, 5, 90), atol=1e-6)
+
+
+def test_a_camera_that_sees_both_modalities_gives_a_tracklet_of_each() -> None:
+    records = [image(1, 1, "visible"), image(1, 1, "infrared"), image(2, 1, "visible"), image(1, 1, "visible")]
+    labels, tracklet_TD = tracklets(records, unit(0, 50, 90, 20))
+    assert labels == [(1, "visible"), (1, "infrared"), (2, "visible")]
+    assert np.allclose(tracklet_TD, unit(10, 50, 90), atol=1e-6)
 
 
 def test_the_same_modality_threshold_compares_tracklets_of_one_modality() -> None:

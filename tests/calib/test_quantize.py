@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
+from calib.placement import place
 from calib.quantize import quantize, quantize_weight, scale_of
-from calib.table import CalibrationTable, load_table
 from engines.errors import BadInput
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.calib.small_graph import small_graph
 
 
 @pytest.mark.parametrize("shape", [(8, 16, 3, 3), (4, 3, 7, 7), (6, 1, 3, 3), (5, 7, 1, 1)])
@@ -52,46 +49,28 @@ def test_a_channel_of_zeros_gets_a_scale_that_can_be_divided_by() -> None:
     assert float(scale_of(12.7)) == pytest.approx(0.1)
 
 
-def test_a_table_of_another_graph_is_refused(engine_folder: Path) -> None:
-    import onnx
-
-    model = onnx.load(str(engine_folder / "visible.fp32.onnx"))
-    with pytest.raises(BadInput, match=r"no range for 20 tensors, such as '.*'; calibrate this graph"):
-        quantize(model, {"other": 1.0})
+def test_a_table_of_another_graph_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"no range for 5 tensors, such as 'centred'; calibrate this graph"):
+        quantize(small_graph(), {"other": 1.0})
 
 
-def test_a_table_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    table = CalibrationTable(
-        graph_sha256="ab", range_method="mse", images=3, images_sha256="cd", amax={"relu": 1.5, "add": 0.0}
-    )
-    table.save(tmp_path / "t.json")
-    assert load_table(tmp_path / "t.json") == table
+def test_without_pair_safety_the_largest_weight_of_a_channel_becomes_127() -> None:
+    weight = np.random.default_rng(2).normal(size=(5, 6, 3, 3)).astype(np.float32)
+    integers, scale_K = quantize_weight(weight, 0, pair_safe=False)
+    assert np.abs(integers).max(axis=(1, 2, 3)).tolist() == [127] * 5
+    np.testing.assert_allclose(scale_K, np.abs(weight).max(axis=(1, 2, 3)) / 127, rtol=1e-6)
+    assert (quantize_weight(weight, 0)[1] > scale_K).all()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("{", "expected a calibration table, got"),
-        ("[]", "a field is missing, unknown or of the wrong type"),
-        ('{"graph_sha256": "a"}', "a field is missing, unknown or of the wrong type"),
-        (
-            '{"graph_sha256":"a","range_method":"mse","images":1,"images_sha256":"b","amax":{"x":-1}}',
-            "expected a range of 0 or more for 'x', got -1",
-        ),
-        (
-            '{"graph_sha256":"a","range_method":"mse","images":1,"images_sha256":"b","amax":{"x":NaN}}',
-            "expected a range of 0 or more for 'x', got nan",
-        ),
-        (
-            '{"graph_sha256":"a","range_method":"mse","images":1,"images_sha256":"b","amax":{},"format":2}',
-            "expected format 1, got 2; calibrate again",
-        ),
-    ],
-)
-def test_a_damaged_table_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
-    path = tmp_path / "t.json"
-    path.write_text(text)
-    with pytest.raises(BadInput) as caught:
-        load_table(path)
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_each_output_channel_of_a_transposed_convolution_has_its_own_scale() -> None:
+    """Its weight is (inputs, outputs, H, W), and the graph says so in the axis."""
+    model = small_graph()
+    weight = next(numpy_helper.to_array(item) for item in model.graph.initializer if item.name == "w_up")
+    amax = dict.fromkeys(place(model).measured, 1.0)
+    result = quantize(model, amax, pair_safe=False)
+    constants = {item.name: numpy_helper.to_array(item) for item in result.graph.initializer}
+    node = next(node for node in result.graph.node if node.name == "w_up_DQ")
+    assert [item.i for item in node.attribute if item.name == "axis"] == [1]
+    np.testing.assert_allclose(constants["w_up_scale"], np.abs(weight).max(axis=(0, 2, 3)) / 127, rtol=1e-6)
+    back = constants["w_up_int8"] * constants["w_up_scale"].reshape(1, -1, 1, 1)
+    assert (np.abs(back - weight).max(axis=(0, 2, 3)) <= 0.5001 * constants["w_up_scale"]).all()

@@ -39,7 +39,7 @@ def test_the_layer_with_a_broken_range_comes_first(
     )
     rows = layer_sensitivity(model, {**amax, broken[0]: amax[broken[0]] / 50}, batches, threads=1)
     assert rows[0].layer == broken[1]
-    assert rows[0].error > 3 * rows[1].error
+    assert rows[0].gain > 3 * rows[1].gain
     assert [row.layer for row in sorted(rows, key=lambda row: row.layer)] == sorted(layers_of(model))
 
 

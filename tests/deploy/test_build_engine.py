@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from calib.ranges import RANGE_METHODS
+from calib.samples import held_out_images
 from deploy.build_engine import main
-from deploy.building import BuildRequest, find_checkpoint, held_out_images, swap
+from deploy.build_request import BuildRequest, PlanOptions, request_of
+from deploy.building import find_checkpoint, swap
 from engines.errors import BAD_INPUT_EXIT, BadInput
-from engines.manifest import load_manifest
+from engines.manifest import PRECISIONS, load_manifest, sha256_of
+from engines.plan_target import BatchProfile
 from train.datasets.sysu import open_sysu
 
 if TYPE_CHECKING:
@@ -41,12 +46,21 @@ def test_the_manifest_tells_how_the_engine_came_to_be(engine_folder: Path, sessi
     assert manifest.dataset == {"name": "sysu", "folder": str(session_tree), "train_on": ["train"]}
     assert manifest.recipe["backbone"] == "resnet_small"
     assert {"torch", "onnx", "openvino", "onnxruntime"} <= set(manifest.tools)
-    assert manifest.calibration["images"] == 48
-    assert manifest.calibration["split"] == "train"
-    assert set(manifest.calibration["tables"]) == {"visible.calibration.json", "infrared.calibration.json"}
+    calibration = manifest.calibration
+    assert calibration["images"] == 48
+    assert calibration["source"] == "48 images of 6 train identities of sysu, seed 0"
+    assert set(calibration["tables"]) == {"visible.calibration.json", "infrared.calibration.json"}
+    assert set(calibration["compared"]) == set(RANGE_METHODS)
+    listed = json.loads((engine_folder / calibration["list"]["file"]).read_text())
+    assert sha256_of(engine_folder / calibration["list"]["file"]) == calibration["list"]["sha256"]
+    assert len(listed["images"]) == 48
+    assert {row["identity"] for row in listed["images"]} <= set(open_sysu(session_tree).identities["train"])
+    for precision in ("fp16", "int8"):
+        assert all(reason for nodes in calibration["fp32_nodes"][precision].values() for reason in nodes.values())
+    assert manifest.reference["sha256"] == sha256_of(engine_folder / manifest.reference["file"])
     parity = manifest.parity
     assert (parity["reference"], parity["split"]) == ("torch fp32", "val")
-    for engine in ("openvino fp32", "onnxruntime fp32", "openvino int8", "onnxruntime int8"):
+    for engine in (f"{runtime} {precision}" for runtime in ("openvino", "onnxruntime") for precision in PRECISIONS):
         assert parity[engine]["images"] == 48
         assert 0.5 < parity[engine]["worst_cosine"] <= 1.0 + 1e-9
         assert parity[engine]["map_difference"] is not None
@@ -104,6 +118,12 @@ def test_accepted_drift_replaces_an_older_engine_whole(
         ),
         (["--calibration-images", "0"], "expected at least 2 for --calibration-images, got 0"),
         (["--parity-images", "1"], "expected at least 2 for --parity-images, got 1"),
+        (["--min-cosine", "2"], "--min-cosine: expected a share from 0 to 1, got 2.0"),
+        (["--max-map-drop", "-1"], "--max-map-drop: expected 0 or more points of mAP, got -1.0"),
+        (["--dataset", "market"], "--dataset: expected one of sysu, regdb, llcm, got 'market'"),
+        (["--workspace-mb", "0"], "--workspace-mb: expected a positive number of megabytes, got 0"),
+        (["--dla", "-1"], "--dla: expected the number of an accelerator, 0 or more, got -1"),
+        (["--batch", "8", "1", "32"], "--batch: expected sizes 1 <= MIN <= USUAL <= MAX, got 8/1/32"),
         (["--out", "."], "expected a new folder or an engine to replace for --out, got ., which is neither"),
     ],
 )
@@ -196,14 +216,28 @@ def test_a_swap_replaces_the_folder_and_leaves_no_remains(tmp_path: Path) -> Non
 
 
 def test_a_request_has_the_defaults_of_the_command_line() -> None:
-    from deploy.build_engine import parse
+    from deploy.build_options import parse
 
-    args = parse([])
-    request = BuildRequest()
-    assert tuple(args.precision) == request.precisions
-    names = ("backend", "calibration_images", "parity_images", "max_map_drop", "accept_drift", "false_match_rate")
-    for name in (*names, "out", "data"):
-        assert getattr(args, name) == getattr(request, name)
+    assert request_of(parse([])) == BuildRequest()
+
+
+def test_every_option_reaches_the_request() -> None:
+    from deploy.build_options import parse
+
+    argv = "m --data d --dataset regdb --calibration-data c --calibration-images 9 --precision int8 --backend openvino "
+    argv += "--opset17 --implicit-int8 --parity-images 8 --max-map-drop 1 --min-cosine 0.8 --min-rank1-agreement 0.7 "
+    argv += "--accept-drift --false-match-rate 0.2 --batch 1 2 4 --capability SM86 --workspace-mb 7 --hardware same-sm "
+    argv += "--version-compatible --dla 1 --out nowhere"
+    request = request_of(parse(argv.split()))
+    assert request == BuildRequest(
+        model=Path("m"), data=Path("d"), dataset="regdb", calibration_data=Path("c"), calibration_images=9,
+        precisions=("int8",), backend="openvino", opset17=True, implicit_int8=True, parity_images=8, max_map_drop=1.0,
+        min_cosine=0.8, min_rank1_agreement=0.7, accept_drift=True, false_match_rate=0.2, out=Path("nowhere"),
+        plans=PlanOptions(
+            batch=BatchProfile(smallest=1, usual=2, largest=4), capabilities=("SM86",), workspace_mb=7,
+            hardware="same-sm", version_compatible=True, dla=1,
+        ),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.1"])
@@ -231,11 +265,14 @@ def test_the_set_of_flags_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixtur
     """A new flag is a decision, not an accident."""
     import re
 
-    from deploy.build_engine import parse
+    from deploy.build_options import parse
 
     with pytest.raises(SystemExit):
         parse(["--help"])
-    assert set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) == {
-        "--help", "--data", "--precision", "--backend", "--calibration-images", "--parity-images", "--max-map-drop",
-        "--accept-drift", "--false-match-rate", "--out",
+    assert set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out)) == {
+        "--help", "--data", "--dataset", "--calibration-data", "--calibration-images", "--precision", "--backend",
+        "--opset17", "--implicit-int8", "--out", "--estimate", "--parity-images", "--max-map-drop", "--min-cosine",
+        "--min-rank1-agreement", "--accept-drift", "--false-match-rate", "--batch", "--capability", "--workspace-mb",
+        "--hardware", "--version-compatible", "--dla",
+        "--record-crops",  # of run_cameras.py, which makes what --calibration-data reads
     }  # fmt: skip

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.camera_runs import Run, people
+from functools import partial
+from typing import TYPE_CHECKING
+
+import tests.camera_runs
+from deploy.crop_recorder import CropRecorder, RecordSettings
+from deploy.pipeline import Pipeline
+from tests.camera_runs import GREY, Run, people
+from train.datasets.images import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def test_two_people_are_found_matched_and_reported() -> None:
@@ -67,3 +79,24 @@ def test_totals_are_the_last_record() -> None:
     end = run.go()
     assert run.sink.records[-1] is end  # type: ignore[attr-defined]
     assert set(end.stage_ms) >= {"detect", "track", "crop", "embed", "match", "report"}
+
+
+def test_the_crops_that_are_embedded_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    with CropRecorder(tmp_path, RecordSettings(least_free_mb=0)) as recorder:
+        monkeypatch.setattr(tests.camera_runs, "Pipeline", partial(Pipeline, recorder=recorder))
+        run.go()
+        assert not recorder._tracks  # pyright: ignore[reportPrivateUsage]
+    embedded = {
+        modality: sum(n for name, n in run.backend.batches if name == modality) for modality, _ in run.backend.batches
+    }
+    assert embedded == {"visible": 6, "infrared": 6}
+    for modality, count in embedded.items():
+        tracks = sorted((tmp_path / modality).iterdir())
+        assert [track.name[-5:] for track in tracks] == ["00001", "00002"]
+        assert sum(len(list(track.iterdir())) for track in tracks) == count
+        # Before the resize: a box of 30 x 80 and its margin; track 1 is the darker person.
+        for track, grey in zip(tracks, GREY.values(), strict=True):
+            image_HWC = read_image(min(track.iterdir()))
+            assert image_HWC.shape == (88, 34, 3)
+            assert image_HWC[44, 17].tolist() == [grey] * 3

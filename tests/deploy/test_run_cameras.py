@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -50,7 +51,7 @@ def test_the_flags_are_these() -> None:
     """A new flag is a decision."""
     assert set(vars(parse(["--rgb", "0", "--ir", "1"]))) == {
         "rgb", "ir", "max_frames", "engine", "backend", "precision", "threshold", "embed_every", "detector",
-        "ir_invert", "sightings", "every_box", "save", "show",
+        "ir_invert", "sightings", "every_box", "record_crops", "auto_build", "save", "show",
     }  # fmt: skip
 
 
@@ -67,6 +68,59 @@ def test_a_whole_run(videos: tuple[str, str], engine: ColourBackend, tmp_path: P
     assert capture.read()[0]
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
     capture.release()
+
+
+def test_the_crops_of_a_run_calibrate_the_next_engine(
+    videos: tuple[str, str], engine: ColourBackend, tmp_path: Path
+) -> None:
+    from calib.crops_folder import calibration_from_folder
+
+    crops = tmp_path / "crops"
+    flags = ["--rgb", videos[0], "--ir", videos[1], "--engine", str(tmp_path), "--sightings", str(tmp_path / "s.jsonl")]
+    assert main([*flags, "--record-crops", "--auto-build", str(crops)]) == 0
+    chosen = calibration_from_folder(crops)
+    embedded = {
+        modality: sum(count for name, count in engine.batches if name == modality) for modality, _ in engine.batches
+    }
+    found = Counter(record.modality for record in chosen.records)
+    assert found == embedded
+    assert len({record.identity for record in chosen.records}) == 2  # one walker, a track in each camera
+
+
+def test_auto_build_hands_the_engine_a_way_to_build_its_plan(
+    videos: tuple[str, str], engine: ColourBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deploy import installation, plans
+
+    asked: list[tuple[bool, object]] = []
+    opened = installation.open_engine
+
+    def remember(*args: object, auto_build: bool, rebuild: object, **options: object) -> object:
+        asked.append((auto_build, rebuild))
+        return opened(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(installation, "open_engine", remember)
+    flags = ["--rgb", videos[0], "--ir", videos[1], "--engine", str(tmp_path), "--sightings", str(tmp_path / "s.jsonl")]
+    assert main(flags) == main([*flags, "--auto-build"]) == 0
+    assert asked == [(False, plans.rebuild), (True, plans.rebuild)]
+
+
+def test_a_folder_that_cannot_hold_crops_is_one_line_before_a_camera_opens(
+    engine: ColourBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    flags = [
+        "--rgb",
+        "93",
+        "--ir",
+        "94",
+        "--engine",
+        str(tmp_path),
+        "--record-crops",
+        "--auto-build",
+        str(tmp_path / "file"),
+    ]
+    assert "--record-crops: expected a folder" in refusal(flags, capsys)
 
 
 def refusal(flags: list[str], capsys: pytest.CaptureFixture[str]) -> str:

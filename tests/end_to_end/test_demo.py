@@ -26,7 +26,7 @@ def test_quick_demo_leaves_an_engine_matches_and_a_report(tmp_path: Path) -> Non
     assert records[-1]["frames"]["visible"] == records[-1]["frames"]["infrared"] > 100
     assert {record["modality"] for record in records if record["event"] == "track"} == {"visible", "infrared"}
     manifest = json.loads((out / "engine/manifest.json").read_text())
-    assert {graph["precision"] for graph in manifest["graphs"]} == {"fp32", "int8"}
+    assert {graph["precision"] for graph in manifest["graphs"]} == {"fp32", "fp16", "int8"}
     page = (out / "report.html").read_text()
     assert page.count("<img") > 30
     assert "<svg" in page

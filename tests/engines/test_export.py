@@ -69,6 +69,8 @@ def test_every_listed_file_is_there_with_its_hash_and_nothing_else_is(engine_fol
     manifest = load_manifest(engine_folder)
     listed = {graph.file: graph.sha256 for graph in manifest.graphs}
     listed |= {name: table["sha256"] for name, table in manifest.calibration["tables"].items()}
+    for artefact in (manifest.calibration["list"], manifest.reference):
+        listed[artefact["file"]] = artefact["sha256"]
     present = {path.name for path in engine_folder.iterdir()} - {"manifest.json"}
     assert present == set(listed)
     assert all(sha256_of(engine_folder / name) == digest for name, digest in listed.items())

@@ -89,9 +89,18 @@ def test_a_graph_that_its_runtime_cannot_read_is_one_line(copy: Path) -> None:
 
     raw = json.loads((copy / "manifest.json").read_text())
     for graph in raw["graphs"]:
-        if graph["form"] == "onnx":
+        if graph["form"].startswith("onnx"):
             (copy / graph["file"]).write_bytes(b"not an ONNX file")
             graph["sha256"] = sha256_of(copy / graph["file"])
     (copy / "manifest.json").write_text(json.dumps(raw))
+    for backend in ("openvino", "onnxruntime"):
+        refused(copy, rf"{backend} cannot load it \(.*\); rebuild it with the installed versions$", backend=backend)
+
+
+def test_a_graph_of_another_model_is_one_line(copy: Path) -> None:
+    """The files are whole and unchanged, the manifest is another model's: the first blank image shows it."""
+    edit(copy, {"embedding_dim": 7})
+    refused(copy, r"^expected vectors of shape \(1, 7\) from openvino int8, as its manifest says, got \(1, \d+\)")
+    edit(copy, {"height_px": 63})
     for backend in ("openvino", "onnxruntime"):
         refused(copy, rf"{backend} cannot load it \(.*\); rebuild it with the installed versions$", backend=backend)
