@@ -258,6 +258,7 @@ def sdk_of(
         Runtime=runtime,
         TensorIOMode=SimpleNamespace(INPUT="input", OUTPUT="output"),
         DataType=SimpleNamespace(UINT8="DataType.UINT8", FLOAT="DataType.FLOAT"),
+        OnnxParserFlag=SimpleNamespace(NATIVE_INSTANCENORM="native"),  # since 8.6
     )
     if not version.startswith("8"):
         sdk.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed", STATIC="static")
