@@ -139,7 +139,7 @@ def test_steps_are_half_wherever_half_is_read(int8: Material) -> None:
 def test_two_readers_of_one_pair_may_have_two_types(int8: Material) -> None:
     """layer2's first convolution and its shortcut read one DQ: each gets one of its type, and no cast."""
     model, maker = int8.source, makers(int8.source)
-    shared = [node for node in nodes_of(model, "Conv") if "layer2.0" in node.input[2] and "conv2" not in node.input[2]]
+    shared = [node for node in nodes_of(model, "Conv") if "layer2.0" in node.input[1] and "conv2" not in node.input[1]]
     assert len({node.input[0] for node in shared}) == 1
     half = to_half(model, int8.largest, keep_float=[shared[0].name])
     types, now = types_of(half.model), {node.name: node for node in half.model.graph.node}

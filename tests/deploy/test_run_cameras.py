@@ -77,7 +77,7 @@ def test_the_crops_of_a_run_calibrate_the_next_engine(
 
     crops = tmp_path / "crops"
     flags = ["--rgb", videos[0], "--ir", videos[1], "--engine", str(tmp_path), "--sightings", str(tmp_path / "s.jsonl")]
-    assert main([*flags, "--record-crops", "--auto-build", str(crops)]) == 0
+    assert main([*flags, "--record-crops", str(crops)]) == 0
     chosen = calibration_from_folder(crops)
     embedded = {
         modality: sum(count for name, count in engine.batches if name == modality) for modality, _ in engine.batches
@@ -117,7 +117,6 @@ def test_a_folder_that_cannot_hold_crops_is_one_line_before_a_camera_opens(
         "--engine",
         str(tmp_path),
         "--record-crops",
-        "--auto-build",
         str(tmp_path / "file"),
     ]
     assert "--record-crops: expected a folder" in refusal(flags, capsys)

@@ -119,7 +119,7 @@ def test_a_half_plan_has_half_the_weights(engine_folder: Path, session_tree: Pat
 def test_one_pair_read_in_two_types_is_taken(engine_folder: Path, session_tree: Path) -> None:
     """A convolution kept in FP32 beside one in FP16, both from one INT8 tensor."""
     typed = typed_graph(engine_folder, "visible", "int8", session_tree)
-    shared = [node for node in typed.source.graph.node if node.op_type == "Conv" and "layer2.0" in node.input[2]]
+    shared = [node for node in typed.source.graph.node if node.op_type == "Conv" and "layer2.0" in node.input[1]]
     half = to_half(typed.source, typed.largest, keep_float=[shared[0].name])
     products = convolutions(build(half.model)[1], half.model)
     assert products[shared[0].name].reads == {"Int8"}
