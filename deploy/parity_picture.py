@@ -172,6 +172,7 @@ def _draw_lines(part: Any, report: Report, looks: Mapping[str, tuple[str, str]])
     label = f"{AUDIBLE_DB:.0f} dB: falls count from here down"
     axes.axhline(AUDIBLE_DB, color=INK, linewidth=1.2, linestyle="--", label=label)
     axes.set_xlabel("number of the layer in the graph")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("SQNR, dB")
     axes.margins(x=0.01)
     _style(axes, "what each layer keeps of the FP32 signal: signal-to-quantisation-noise ratio, higher is better")
