@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.graph_outputs import graph_outputs
 from calib.pairs import constant
-from engines.errors import BadInput
-from engines.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,21 +41,12 @@ def bias_shifts(
     quantised is a form of model with all layers quantised, from calib.quantize or calib.uint8.
     """
     probe, names = _probe(model, quantised)
-    core = openvino_core()
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
-    request = core.compile_model(core.read_model(probe.SerializeToString()), "CPU", settings).create_infer_request()
     total = {name: np.zeros(1, np.float64) for name in names}
     images = 0
-    for image_BHWC in batches:
-        request.infer([np.ascontiguousarray(image_BHWC)], share_inputs=True)
-        images += len(image_BHWC)
-        for number, name in enumerate(names):
-            shift_K = np.asarray(request.get_output_tensor(number).data, np.float64)
-            total[name] = total[name] + shift_K * len(image_BHWC)
-    if not images:
-        raise BadInput("expected calibration images, got none; check that --data has training identities with images")
+    for size, outputs in graph_outputs(probe, batches, threads=threads):
+        images += size
+        for name, shift_K in zip(names, outputs, strict=True):
+            total[name] = total[name] + np.asarray(shift_K, np.float64) * size
     return {name: shift_K / images for name, shift_K in total.items()}
 
 

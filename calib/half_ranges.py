@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.graph_outputs import graph_outputs
 from engines.errors import BadInput
-from engines.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,26 +49,15 @@ def measure_largest(
     The maxima are taken inside the graph, so that a batch's tensors are freed as the network goes on.
     """
     names = list(float_tensors(model))
-    core = openvino_core()
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
-    probe = core.read_model(_with_extremes(model, names).SerializeToString())
-    request = core.compile_model(probe, "CPU", settings).create_infer_request()
     largest = dict.fromkeys(names, 0.0)
-    seen = False
-    for image_BHWC in batches:
-        seen = True
-        request.infer([np.ascontiguousarray(image_BHWC)], share_inputs=True)
+    for _, outputs in graph_outputs(_with_extremes(model, names), batches, threads=threads):
         for number, name in enumerate(names):
-            found = max(abs(float(request.get_output_tensor(2 * number + side).data)) for side in (0, 1))
+            found = max(abs(float(outputs[2 * number + side])) for side in (0, 1))
             if not math.isfinite(found):
                 raise BadInput(
                     f"{name}: a layer gives infinite or undefined values on the calibration images; the model is broken"
                 )
             largest[name] = max(largest[name], found)
-    if not seen:
-        raise BadInput("expected calibration images, got none; check that --data has training identities with images")
     return largest
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from calib.graph_outputs import graph_outputs
 from calib.quantize import LIMIT
 from engines.errors import BadInput
-from engines.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -138,21 +138,11 @@ def measure(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    core = openvino_core()
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
-    request = core.compile_model(core.read_model(probe.SerializeToString()), "CPU", settings).create_infer_request()
     histograms = {name: Histogram() for name in tensors}
-    seen = False
-    for image_BHWC in batches:
-        seen = True
-        request.infer([np.ascontiguousarray(image_BHWC)], share_inputs=True)
-        for number, name in enumerate(tensors):
+    for _, outputs in graph_outputs(probe, batches, threads=threads):
+        for name, values in zip(tensors, outputs, strict=True):
             try:
-                histograms[name].add(request.get_output_tensor(number).data)
+                histograms[name].add(values)
             except BadInput as error:
                 raise BadInput(f"{name}: {error}") from error
-    if not seen:
-        raise BadInput("expected calibration images, got none; check that --data has training identities with images")
     return histograms

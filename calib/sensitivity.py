@@ -11,14 +11,14 @@ Shapes: N images, B batch, D embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.graph_outputs import graph_outputs
 from calib.placement import place
 from calib.quantize import quantize
 from engines.errors import BadInput
-from engines.openvino_core import openvino_core
 from engines.progress import progress
 
 if TYPE_CHECKING:
@@ -97,14 +97,4 @@ def fewest_kept(order: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) 
 
 
 def _embed(model: onnx.ModelProto, batches: Sequence[NDArray[np.uint8]], threads: int | None) -> NDArray[np.float64]:
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "CACHE_DIR": "", "PERFORMANCE_HINT": "LATENCY"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    core = openvino_core()
-    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
-    request = compiled.create_infer_request()
-    parts: list[NDArray[np.float64]] = []
-    for image_BHWC in batches:
-        request.infer([np.ascontiguousarray(image_BHWC)], share_inputs=True)
-        parts.append(np.array(request.get_output_tensor(0).data, np.float64))
-    return np.concatenate(parts)
+    return np.concatenate([np.array(out[0], np.float64) for _, out in graph_outputs(model, batches, threads=threads)])

@@ -11,6 +11,7 @@ from engines.errors import BadInput
 from engines.manifest import MANIFEST_NAME
 from engines.open import RUNTIMES
 from engines.plan_target import BatchProfile
+from train.datasets.open import DATASETS
 
 if TYPE_CHECKING:
     import argparse
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from engines.manifest import Precision
     from engines.plan_target import Hardware
-
-DATASETS = ("sysu", "regdb", "llcm")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,20 +91,20 @@ def _add_precisions(folder: Path, manifest: Manifest, sources: Sources, request:
     parity = ParityCheck(folder, sources.held_out, request, dataset=sources.dataset)
     figures: dict[str, Any] = {"reference": "torch fp32", "split": sources.split, **parity.check("fp32")}
     calibration: dict[str, Any] = {}
+    fp32_nodes: dict[str, Any] = {}
     if request.opset17:
         models = {stem: to_opset17(read_graph(folder, stem)) for stem in fp32_files(manifest)}
         manifest = write_graphs(folder, manifest, "fp32", "onnx-opset17", models)
     samples = sources.samples.records
     largest = measure_graphs(folder, manifest, samples) if set(request.precisions) & {"fp16", "int8"} else {}
     if "fp16" in request.precisions:
-        manifest, kept = add_fp16(folder, manifest, largest)
-        calibration["fp32_nodes"] = {"fp16": kept}
+        manifest, fp32_nodes["fp16"] = add_fp16(folder, manifest, largest)
         figures |= parity.check("fp16")
     if "int8" in request.precisions:
-        manifest, found = _add_int8(folder, manifest, sources, request, parity, largest)
-        kept = calibration.pop("fp32_nodes", {}) | found.pop("fp32_nodes")
-        calibration = {**found, "fp32_nodes": kept}
+        manifest, calibration, fp32_nodes["int8"] = _add_int8(folder, manifest, sources, request, parity, largest)
         figures |= parity.check("int8")
+    if fp32_nodes:
+        calibration["fp32_nodes"] = fp32_nodes
     reference = {
         "file": REFERENCE_NAME,
         "sha256": write_reference(
@@ -123,8 +123,8 @@ def _add_int8(
     request: BuildRequest,
     parity: ParityCheck,
     largest: Largest,
-) -> tuple[Manifest, dict[str, Any]]:
-    """Write every INT8 form from one calibration; return what the manifest says of it."""
+) -> tuple[Manifest, dict[str, Any], dict[str, Any]]:
+    """Write every INT8 form from one calibration; return what the manifest says of it, and of its FP32 nodes."""
     refuse_missing_modality(sources.samples, {f"{stem}.fp32.onnx": seen for stem, seen in fp32_files(manifest).items()})
     build = Int8Build(folder, manifest, sources.samples.records, parity, implicit=request.implicit_int8)
     build.choose_ranges()
@@ -133,12 +133,11 @@ def _add_int8(
     log.info("the trade of INT8 on %s:\n%s", parity.backends[0], trade_table(build.trades, chosen["layers"]))
     int8 = build.models()
     manifest, kept = add_typed_int8(folder, build.manifest, int8, largest)
-    floats = {stem: read_graph(folder, stem) for stem in int8}
     if request.opset17:
         legacy = {stem: to_opset17(model) for stem, model in int8.items()}
         manifest = write_graphs(folder, manifest, "int8", "onnx-opset17", legacy)
     if request.implicit_int8:
-        for stem, model in floats.items():
+        for stem, model in build.floats.items():
             ranges = dynamic_ranges(model, build.table(stem))
             write_cache(folder / f"{stem}.calibration.cache", ranges, CACHE_VERSION)
             chosen.setdefault("implicit_float", {})[stem] = [*float_nodes(model), *build.kept_of(stem)]
@@ -151,7 +150,7 @@ def _add_int8(
         "images_sha256": sources.samples.sha256,
         "list": listed,
     }
-    return manifest, {**facts, **chosen, "fp32_nodes": {"int8": kept}}
+    return manifest, {**facts, **chosen}, kept
 
 
 def find_checkpoint(model: Path | None, roots: Sequence[Path] = (Path("runs"), ROOT / "runs")) -> Path:

@@ -74,11 +74,12 @@ class Int8Build:
     ) -> None:
         self.folder, self.manifest, self._judge = folder, manifest, judge
         self._samples, self._implicit = samples, implicit
-        self._floats = {stem: read_graph(folder, stem) for stem in fp32_files(manifest)}
+        self.floats = {stem: read_graph(folder, stem) for stem in fp32_files(manifest)}
         self._tables: dict[str, dict[RangeMethod, CalibrationTable]] = {}
         self._shifts: dict[tuple[str, RangeMethod], dict[str, NDArray[np.float64]]] = {}
         self.range_method: RangeMethod = RANGE_METHODS[0]
         self.kept: tuple[str, ...] = ()
+        self._drifts: dict[tuple[RangeMethod, tuple[str, ...], str], Drift] = {}
         self.trades: list[Trade] = []
         self.compared: dict[str, Drift] = {}
 
@@ -93,7 +94,7 @@ class Int8Build:
         for method in RANGE_METHODS:
             self.range_method = method
             self._write()
-            drift = self.compared[method] = self._judge.drift(self._judge.backends[0], "int8")
+            drift = self.compared[method] = self._drift(self._judge.backends[0])
             log.info("ranges by %s: %s", method, drift)
         self.range_method = max(RANGE_METHODS, key=self._merit)
         self._write()
@@ -105,7 +106,7 @@ class Int8Build:
         if self.trades[0].within_budget:
             return
         ranked = sorted(
-            ((f"{stem}:{row.layer}", row.gain) for stem in self._floats for row in self._sensitivity(stem)),
+            ((f"{stem}:{row.layer}", row.gain) for stem in self.floats for row in self._sensitivity(stem)),
             key=lambda pair: -pair[1],
         )
         for name, gain in ranked[:5]:
@@ -123,7 +124,7 @@ class Int8Build:
 
     def models(self) -> dict[str, onnx.ModelProto]:
         """Return the INT8 graph of each stem as chosen."""
-        return {stem: self._quantized(stem) for stem in self._floats}
+        return {stem: self._quantized(stem) for stem in self.floats}
 
     def table(self, stem: str) -> CalibrationTable:
         return self._tables[stem][self.range_method]
@@ -135,7 +136,7 @@ class Int8Build:
     def as_dict(self) -> dict[str, Any]:
         """Say for the manifest how the ranges and layers were chosen; writes the tables."""
         tables: dict[str, dict[str, str]] = {}
-        for stem in self._floats:
+        for stem in self.floats:
             path = self.folder / f"{stem}.calibration.json"
             self.table(stem).save(path)
             tables[path.name] = {"sha256": sha256_of(path), "images_sha256": self.table(stem).images_sha256}
@@ -143,7 +144,7 @@ class Int8Build:
             "range_method": self.range_method,
             "compared": {method: dataclasses.asdict(drift) for method, drift in self.compared.items()},
             "kept": list(self.kept),
-            "layers": sum(len(layers_of(model)) for model in self._floats.values()),
+            "layers": sum(len(layers_of(model)) for model in self.floats.values()),
             "trade": [dataclasses.asdict(trade) for trade in self.trades],
             "tables": tables,
         }
@@ -155,13 +156,18 @@ class Int8Build:
     def _holds(self, kept: tuple[str, ...]) -> bool:
         self.kept = kept
         self._write()
-        return all(
-            not self._judge.broken(self._judge.drift(backend, "int8"), "int8") for backend in self._judge.backends
-        )
+        return all(not self._judge.broken(self._drift(backend), "int8") for backend in self._judge.backends)
+
+    def _drift(self, backend: str) -> Drift:
+        """Judge the graphs as they are written now; a choice of ranges and layers is embedded once."""
+        choice = (self.range_method, self.kept, backend)
+        if choice not in self._drifts:
+            self._drifts[choice] = self._judge.drift(backend, "int8")
+        return self._drifts[choice]
 
     def _sensitivity(self, stem: str) -> list[Sensitivity]:
         pixels = self._pixels(stem, SENSITIVITY_IMAGES, SENSITIVITY_BATCH)
-        return layer_sensitivity(self._floats[stem], self.table(stem).amax, list(pixels))
+        return layer_sensitivity(self.floats[stem], self.table(stem).amax, list(pixels))
 
     def _pixels(self, stem: str, images: int, batch: int = CALIBRATION_BATCH) -> Iterator[NDArray[np.uint8]]:
         used = of_modalities(fp32_files(self.manifest)[stem], self._samples)[:images]
@@ -172,7 +178,7 @@ class Int8Build:
 
         A layer's shift does not depend on which others are float, so it is measured once for each range method.
         """
-        table, source = self.table(stem), self._floats[stem]
+        table, source = self.table(stem), self.floats[stem]
         chosen = (stem, self.range_method)
         if chosen not in self._shifts:
             self._shifts[chosen] = bias_shifts(source, quantize(source, table.amax), self._pixels(stem, SHIFT_IMAGES))
@@ -186,12 +192,12 @@ class Int8Build:
         self.manifest = write_graphs(self.folder, self.manifest, "int8", "onnx", self.models())
         uint8 = {
             stem: quantize_uint8(model, self.table(stem), keep_float=self.kept_of(stem))
-            for stem, model in self._floats.items()
+            for stem, model in self.floats.items()
         }
         self.manifest = write_graphs(self.folder, self.manifest, "int8", "onnx-uint8", uint8)
 
     def _trade(self) -> Trade:
-        drifts = [self._judge.drift(backend, "int8") for backend in self._judge.backends]
+        drifts = [self._drift(backend) for backend in self._judge.backends]
         scores = [drift.map_difference for drift in drifts if drift.map_difference is not None]
         return Trade(
             kept=self.kept,

@@ -12,7 +12,7 @@ import numpy as np
 
 from calib.samples import pixel_batches
 from deploy.parity_figures import difference, search, top_overlap
-from engines.errors import BadInput
+from engines.errors import BadInput, first_line
 from engines.loaded import MAX_BATCH
 from engines.manifest import MODALITIES, PRECISIONS, load_manifest, verified_path
 from engines.open import BACKENDS, RUNTIMES, open_engine
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from calib.drift import Drift
     from deploy.parity_figures import Difference, Search
     from deploy.reference import Reference
     from engines.backend import Backend
@@ -119,20 +118,6 @@ def form_read(manifest: Manifest, backend: str, precision: Precision) -> Form | 
     return None
 
 
-def drifts(
-    folder: Path, reference: Reference, precision: Precision, backends: Sequence[str] | None = None
-) -> dict[str, Drift]:
-    """Map "openvino int8" and its like to their drift: what a build judges while it searches."""
-    manifest = load_manifest(folder)
-    found: dict[str, Drift] = {}
-    for name, _ in offered(manifest, "auto", [precision]):
-        if (backends is None or name in backends) and not RUNTIMES[name].missing():
-            with open_engine(folder, backend=name, precision=precision) as engine:
-                feature_ND = embed_with(engine, reference.records)
-            found[f"{name} {precision}"] = difference(reference, reference.feature_ND, feature_ND).drift
-    return found
-
-
 def embed_with(engine: Backend, records: Sequence[ImageRecord]) -> NDArray[np.float32]:
     """Decode, resize and embed images with an open engine, in the order of records (N, D)."""
     manifest = engine.manifest
@@ -172,13 +157,6 @@ def not_finite(reference: Reference, feature_ND: NDArray[np.float32]) -> str | N
     if not len(bad_N):
         return None
     return f"{len(bad_N)} of {len(feature_ND)} embeddings hold NaN or infinity, such as {reference.name(int(bad_N[0]))}"
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a runtime's message that says something; OpenVINO begins with places in its source."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith("Exception from ")]
-    return (told or [type(error).__name__])[0][:200]
 
 
 class _Unfit(Exception):

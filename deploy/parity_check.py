@@ -1,4 +1,4 @@
-"""ParityCheck engines of a folder against its PyTorch program, on the same held-out images.
+"""Judge engines of a folder against its PyTorch program, on the same held-out images.
 
 Shapes: N images, D embedding.
 """

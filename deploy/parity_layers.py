@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.parity import Absent, first_line, modality_batches
+from deploy.parity import Absent, modality_batches
 from deploy.parity_stages import FILES, plain_session
+from engines.errors import first_line
 from engines.manifest import MODALITIES, PRECISIONS, load_manifest, verified_path
 
 if TYPE_CHECKING:

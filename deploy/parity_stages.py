@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.parity import Absent, first_line, form_read, modality_batches, not_finite
+from deploy.parity import Absent, form_read, modality_batches, not_finite
 from deploy.parity_figures import difference
+from engines.errors import first_line
 from engines.manifest import MODALITIES, PRECISIONS, load_manifest, verified_path
 from engines.open import RUNTIMES
 

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
-from deploy.build_request import BuildRequest
 from engines.choose_plan import device_here, graphs_of
 from engines.errors import BadInput
 from engines.manifest import Graph, load_manifest, sha256_of, verified_path
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from deploy.build_request import BuildRequest
     from engines.manifest import Manifest, Precision
     from engines.plan_target import Flavour
     from engines.tensorrt_versions import Capabilities
@@ -69,6 +69,8 @@ def add_plans_to(folder: Path, request: BuildRequest, flavours: Sequence[Flavour
 
 def rebuild(folder: Path, flavour: Flavour, precision: Precision) -> None:
     """Build the plan that open_engine found missing, with the defaults of build_engine.py."""
+    from deploy.build_request import BuildRequest  # here, or every start of run_cameras.py would load calibration
+
     add_plans_to(folder, BuildRequest(model=folder, precisions=(precision,), backend=flavour), [flavour])
 
 

@@ -32,3 +32,10 @@ def run_script(name: str, body: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{name}: interrupted\n")
         return INTERRUPTED_EXIT
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a runtime's message that says something; OpenVINO begins with places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception from ")]
+    return (told or [type(error).__name__])[0][:200]

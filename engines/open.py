@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 from engines.choose_plan import buildable, device_here, graphs_of, listing, no_plan_fits
-from engines.errors import BadInput
+from engines.errors import BadInput, first_line
 from engines.loaded import HINTS, LoadedModel, LoadOptions
 from engines.manifest import PRECISIONS, load_manifest, verified_path
 from engines.provenance import tool_versions
@@ -223,10 +223,8 @@ def _load(folder: Path, chosen: _Chosen, threads: int | None, hint: str, bf16: b
         if isinstance(error, BadInput) or not isinstance(error, Exception):
             raise
         # Each runtime has its own types; the file itself is as it was built.
-        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]
-        reason = (lines or [type(error).__name__])[0].strip()[:200]  # OpenVINO's first line is its own source file
         raise BadInput(
-            f"{path}: {chosen.name} cannot load it ({reason}); rebuild it with the installed versions"
+            f"{path}: {chosen.name} cannot load it ({first_line(error)}); rebuild it with the installed versions"
         ) from error
 
 
