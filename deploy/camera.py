@@ -13,16 +13,13 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deploy.frames import Frame
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from deploy.sources import Source
     from engines.manifest import Modality
@@ -31,17 +28,6 @@ log = logging.getLogger(__name__)
 
 QUEUE_FRAMES = 4  # decoding ahead of a recording; 4 frames of 1080p are 25 MB
 STOP_TIMEOUT_S = 2.0  # a driver that hangs in a read may not hold up the end of the run
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Frame:
-    """One picture. `index` counts what the camera took, dropped frames included; `time_s` starts with the run."""
-
-    image_HWC: NDArray[np.uint8]  # RGB
-    time_s: float
-    index: int
-    camera: str
-    modality: Modality
 
 
 class Camera:

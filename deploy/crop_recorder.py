@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
     from deploy.crops import Crop
+    from deploy.frames import Frame
 
 log = logging.getLogger(__name__)
 

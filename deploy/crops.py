@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
     from deploy.tracker import TrackedBox
 
     Pixels = NDArray[np.uint8]

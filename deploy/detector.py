@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
 
     Float = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
     from deploy.matching import Decision
     from deploy.sightings import TrackKey
     from deploy.tracker import TrackedBox

@@ -18,7 +18,7 @@ from deploy.detector import Detections, no_detections
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
 
 WORK_WIDTH_PX = 384  # 0.9 ms a frame; at full size noise makes more blobs and it takes four times as long
 HISTORY_FRAMES = 500

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy.camera import Camera, Frame, wait_any
+from deploy.camera import Camera, wait_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from deploy.frames import Frame
 
 TOLERANCE_S = 0.05  # half a frame interval at 10 frames a second: a person walks 7 cm
 WAIT_S = 0.2  # how long a wait for frames may hide a request to stop

@@ -18,10 +18,11 @@ from engines.preprocess import batch_crops
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from deploy.camera import Camera, Frame
+    from deploy.camera import Camera
     from deploy.crop_recorder import CropRecorder
     from deploy.crops import Crop, CropSelector
     from deploy.detector import Detector
+    from deploy.frames import Frame
     from deploy.matching import Matcher
     from deploy.pairing import Moment
     from deploy.sightings import Box, Sink

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
     from deploy.detector import Detections
+    from deploy.frames import Frame
 
     Float = NDArray[np.float32]
 

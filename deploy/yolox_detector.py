@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
 
     Float = NDArray[np.float32]
     Run = Callable[[Float], Float]

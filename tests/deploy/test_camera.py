@@ -18,7 +18,7 @@ from tests.camera_fakes import ScriptedSource, blank
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.camera import Frame
+    from deploy.frames import Frame
     from deploy.sources import Source
 
 

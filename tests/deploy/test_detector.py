@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.camera import Frame
 from deploy.detector import overlap, suppress
+from deploy.frames import Frame
 from deploy.motion_detector import MotionDetector, find_people, join_stacked
 from deploy.yolox_detector import YoloxDetector, decode, letterbox, load_graph, make_cells
 from engines.errors import BadInput
