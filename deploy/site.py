@@ -87,7 +87,7 @@ class CameraSite:
 
 @dataclass(frozen=True, kw_only=True)
 class PairSite:
-    """A visible and an infrared camera side by side, with the map between their pictures (`deploy/align_cameras.py`)."""
+    """A visible and an infrared camera side by side, and the map between their pictures (`align_cameras.py`)."""
 
     visible: str
     infrared: str
@@ -105,5 +105,6 @@ class Transit:
     def __post_init__(self) -> None:
         if self.least_s < 0 or (self.most_s is not None and self.most_s < self.least_s):
             raise BadInput(
-                f"transit {' - '.join(self.places)}: expected 0 <= least_s <= most_s, got {self.least_s:g} and {self.most_s}"
+                f"transit {' - '.join(self.places)}: expected 0 <= least_s <= most_s, got {self.least_s:g} and "
+                f"{self.most_s}"
             )
