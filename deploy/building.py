@@ -18,7 +18,7 @@ from calib.implicit import dynamic_ranges, float_nodes
 from calib.opset17 import to_opset17
 from calib.samples import refuse_missing_modality
 from calib.tensorrt_cache import write_cache
-from calib.threshold import matching_threshold
+from calib.threshold import measure_labelled
 from deploy.build_sources import open_sources
 from deploy.graphs import fp32_files, read_graph, write_graphs
 from deploy.half_graphs import add_fp16, add_typed_int8, measure_graphs
@@ -26,6 +26,7 @@ from deploy.int8 import Int8Build, trade_table
 from deploy.parity_check import CPU_BACKENDS, ParityCheck, embed_with
 from deploy.plans import add_plans, add_plans_to, plan_flavours
 from deploy.reference import REFERENCE_NAME, write_reference
+from deploy.thresholds import Thresholds
 from engines.atomic import write_text
 from engines.errors import BadInput
 from engines.manifest import MANIFEST_NAME, sha256_of
@@ -176,14 +177,20 @@ def _threshold(folder: Path, sources: Sources, request: BuildRequest) -> dict[st
     backend = request.backend if on_cpu else "auto"
     with open_engine(folder, backend=backend) as engine:
         name, feature_ND = engine.name, embed_with(engine, sources.held_out)
-    found = matching_threshold(sources.held_out, feature_ND, request.false_match_rate)
-    log.info(
-        "matching threshold %.4f with %s: %.2f %% false matches in %d pairs of different people, %.1f %% true matches",
-        found.threshold, name, 100 * found.false_match_rate, found.pairs, 100 * found.true_match_rate,
-    )  # fmt: skip
     people = len({record.identity for record in sources.held_out})
-    source = f"{name}, {people} people of {sources.split}, visible against infrared"
-    return {**dataclasses.asdict(found), "source": source}
+    found = Thresholds(
+        measured=measure_labelled(sources.held_out, feature_ND),
+        false_match_rate=request.false_match_rate,
+        source=f"{name}, {people} people of {sources.split}, visible against infrared",
+    )
+    matching = found.as_manifest()
+    log.info(
+        "matching threshold %.4f with %s for %.2f %% false matches, from %d pairs of different people, %.1f %% true "
+        "matches; people that may be searched at this rate: %s",
+        matching["threshold"], name, 100 * request.false_match_rate, matching["pairs"],
+        100 * matching["true_match_rate"], ", ".join(f"{found.most_people(way)} {way}" for way in found.measured),
+    )  # fmt: skip
+    return matching
 
 
 def swap(work: Path, out: Path) -> None:

@@ -28,7 +28,7 @@ class DemoSize:
 
 
 FULL = DemoSize(
-    identities=(320, 20, 60),
+    identities=(320, 60, 60),
     epochs=18,
     people=8,
     # Twenty people are too few to hold mAP to half a point, and cameras that see the same place at the same time can

@@ -1,4 +1,4 @@
-"""Drift and threshold on tables that can be checked by hand."""
+"""Drift on tables that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from calib.drift import LIMITS, Drift, drift_of, measure_drift, violations
-from calib.threshold import matching_threshold, tracklets
 from engines.errors import BadInput
 from train.datasets.images import ImageRecord
-from train.datasets.sysu import sysu_image
 
 if TYPE_CHECKING:
     from engines.manifest import Modality
@@ -133,52 +131,3 @@ def test_violations_name_figure_and_limit() -> None:
     assert len(violations(drift, LIMITS["int8"], 2.0)) == 3
     gain = Drift(images=9, worst_cosine=1, mean_cosine=1, rank1_agreement=1, max_similarity_error=0, map_difference=3.0)
     assert violations(gain, LIMITS["fp32"], 0.0) == []
-
-
-def record(identity: int, camera: int) -> ImageRecord:
-    return sysu_image(path=Path("x"), identity=identity, camera=camera)
-
-
-def test_the_threshold_lets_through_no_more_than_its_share_of_strangers() -> None:
-    """Two infrared people against 100 visible ones: the first's strangers stand at 1, 2, ... 99 degrees."""
-    strangers = range(2, 101)
-    records = [record(1, 3), record(2, 6), *[record(identity, 1) for identity in strangers], record(1, 1)]
-    found = matching_threshold(records, unit(0, 180, *range(1, 100), 0), 0.05)
-    assert found.pairs == 99 + 99
-    assert found.false_match_rate == 9 / 198  # the tenth would be more than 5 %
-    assert found.threshold == pytest.approx(math.cos(math.radians(10)), abs=1e-6)  # just above the tenth
-    assert found.true_match_rate == 1 / 2  # the second person's visible tracklet is opposite of the infrared one
-
-
-def test_a_tracklet_is_the_mean_of_a_person_in_a_camera() -> None:
-    records = [record(1, 3), record(1, 3), record(1, 1), record(2, 1), record(2, 1)]
-    labels, tracklet_TD = tracklets(records, unit(-10, 10, 5, 80, 100))
-    assert labels == [(1, "infrared"), (1, "visible"), (2, "visible")]
-    assert np.allclose(tracklet_TD, unit(0, 5, 90), atol=1e-6)
-
-
-def test_a_camera_that_sees_both_modalities_gives_a_tracklet_of_each() -> None:
-    records = [image(1, 1, "visible"), image(1, 1, "infrared"), image(2, 1, "visible"), image(1, 1, "visible")]
-    labels, tracklet_TD = tracklets(records, unit(0, 50, 90, 20))
-    assert labels == [(1, "visible"), (1, "infrared"), (2, "visible")]
-    assert np.allclose(tracklet_TD, unit(10, 50, 90), atol=1e-6)
-
-
-def test_the_same_modality_threshold_compares_tracklets_of_one_modality() -> None:
-    """Visible strangers stand 20 degrees apart, across the modalities 60."""
-    records = [record(1, 1), record(2, 2), record(1, 3), record(2, 6)]
-    found = matching_threshold(records, unit(0, 20, 80, 140), 0.01)
-    assert found.threshold == pytest.approx(math.cos(math.radians(60)), abs=1e-6)
-    assert found.same_modality_threshold == pytest.approx(math.cos(math.radians(20)), abs=1e-6)
-
-
-def test_ties_at_the_threshold_do_not_match() -> None:
-    records = [record(1, 3), record(1, 1), *[record(identity, 1) for identity in range(2, 52)], record(2, 3)]
-    found = matching_threshold(records, unit(0, 0, *[30] * 50, 120), 0.01)
-    assert found.false_match_rate == 0.0
-    assert found.threshold > math.cos(math.radians(30)) - 1e-6
-
-
-def test_one_person_cannot_give_a_threshold() -> None:
-    with pytest.raises(BadInput, match="expected held-out people seen in both modalities, at least two, got 1 people"):
-        matching_threshold([record(1, 3), record(1, 1)], unit(0, 1), 0.01)
