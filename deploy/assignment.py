@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def warm_up() -> None:
+    """Load SciPy's solver now: the first use would stop a live loop for 0.4 s."""
+    assign(np.eye(2))
+
+
 def assign(gain_RC: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """Return the pairs (row, column) of the greatest summed gain; those that gain nothing are left out."""
     if not gain_RC.size:
