@@ -1,0 +1,236 @@
+"""One connection of the port: requests read under deadlines, refused or answered, with the same headers on everything.
+
+It never touches the loop's parts: they are asked through the mailbox.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from deploy.desk import Unavailable
+from deploy.desk_people import Unknown
+from deploy.gallery import GalleryError
+from deploy.loop_mailbox import NoAnswer
+from deploy.web.answers import Answer, error_answer
+from deploy.web.reading import Request, query_number
+from deploy.web.routes import answer, asset
+from deploy.web.streams import CONTENT_TYPE, DEFAULT_FPS, MOST_FPS, stream_pictures
+from engines.errors import BadInput, first_line
+
+if TYPE_CHECKING:
+    import socket
+
+    from deploy.web.server import PageServer
+
+log = logging.getLogger(__name__)
+
+MOST_BODY = 24 * 2**20  # twelve photographs of a telephone, scaled down by the page
+IDLE_S = 20.0  # to send a request, the pause before it included
+BODY_S = 30.0
+WRITE_S = 10.0
+DRAIN_S = 2.0  # a body that is refused is read on for so long, or the browser never shows the refusal
+COMPLAIN_S = 60.0
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+FREE = frozenset({"/page.css", "/page.js", "/favicon.ico"})  # what the page needs to ask for the token
+PROBES = frozenset({"/healthz", "/readyz"})
+
+
+class _Patient(io.RawIOBase):
+    """Reads a socket up to a moment: somebody who sends a byte every few seconds does not keep a thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.until_s = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self.until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left_s)
+        return self._connection.recv_into(buffer)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "Crosslight", ""
+    wbufsize = -1  # head and body in one packet
+
+    @property
+    def _port(self) -> PageServer:
+        return cast("PageServer", self.server)
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._patient = _Patient(self.connection)
+        self.rfile = io.BufferedReader(self._patient)
+
+    def handle_one_request(self) -> None:
+        self._patient.until_s = time.monotonic() + IDLE_S
+        super().handle_one_request()
+
+    def do_GET(self) -> None:
+        self._patient.until_s = time.monotonic() + BODY_S
+        self.close_connection = self.close_connection or self._port.closing.is_set()
+        try:
+            self._serve()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    do_HEAD = do_POST = do_DELETE = do_GET
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        method = "GET" if self.command == "HEAD" else self.command
+        try:
+            query = dict(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=20))
+        except ValueError:
+            self._refuse(400, "expected at most 20 parameters")
+            return
+        token = query.pop("token", "")
+        refusal = self._port.access.refuse(method, _Headers(self.headers), token)
+        trusted = refusal is None
+        if refusal is not None and not (refusal.status == 401 and parts.path in FREE | PROBES):
+            self._complain(refusal.status)
+            if refusal.status == 401 and parts.path == "/" and method == "GET":
+                self._send(asset("/"), status=401)  # the page asks for the token
+            else:
+                self._refuse(refusal.status, refusal.reason)
+            return
+        body = self._body()
+        if body is None:
+            return
+        request = Request(method=method, path=parts.path, query=query, body=body, trusted=trusted)
+        if method == "GET" and parts.path.startswith("/live/") and parts.path.endswith(".mjpg"):
+            self._stream(request)
+            return
+        reply = self._reply(request)
+        if trusted and parts.path == "/" and (token or self.headers.get("Authorization")):
+            reply = Answer(
+                body=reply.body, content_type=reply.content_type, headers={"Set-Cookie": self._port.access.cookie()}
+            )
+        self._send(reply)
+
+    def _reply(self, request: Request) -> Answer:
+        try:
+            return answer(self._port.page, request)
+        except Unknown as error:
+            return error_answer(404, str(error))
+        except BadInput as error:
+            return error_answer(400, str(error))
+        except (NoAnswer, Unavailable, GalleryError) as error:
+            return error_answer(503, first_line(error))
+        except Exception:
+            log.exception("web: %s %s", request.method, request.path)
+            return error_answer(500, "this failed inside; the log of the run has the reason")
+
+    def _body(self) -> bytes | None:
+        """Return the body, or None where it was refused."""
+        lengths = set(self.headers.get_all("Content-Length") or ["0"])
+        length = lengths.pop()
+        if self.headers.get("Transfer-Encoding") or lengths or not (length.isascii() and length.isdigit()):
+            self._refuse(411, "expected a body with one Content-Length")
+            return None
+        if int(length[:12]) > MOST_BODY:
+            self._refuse(413, f"expected {MOST_BODY // 2**20} MiB at most, got {int(length[:12]) / 2**20:.0f} MiB")
+            self._drain(int(length[:12]))
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return None
+        return body
+
+    def _drain(self, length: int) -> None:
+        self._patient.until_s = time.monotonic() + DRAIN_S
+        while length > 0 and (piece := self.rfile.read1(min(length, 65536))):
+            length -= len(piece)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer without having read the body, so that the connection cannot be used any further."""
+        self.close_connection = True
+        self._send(error_answer(status, reason))
+
+    def _send(self, reply: Answer, status: int | None = None) -> None:
+        self.connection.settimeout(WRITE_S)
+        self.send_response(status or reply.status)
+        if reply.status != 204:
+            self.send_header("Content-Type", reply.content_type)
+            self.send_header("Content-Length", str(len(reply.body)))
+        for name, value in {**HEADERS, **reply.headers}.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+        self.wfile.flush()
+
+    def _stream(self, request: Request) -> None:
+        page, name = self._port.page, request.path.removeprefix("/live/").removesuffix(".mjpg")
+        self.close_connection = True
+        if name not in {camera.name for camera in page.cameras}:
+            self._send(error_answer(404, "there is no such camera"))
+            return
+        try:
+            fps = min(max(query_number(request.query, "fps", DEFAULT_FPS), 1), MOST_FPS)
+        except BadInput as error:
+            self._send(error_answer(400, str(error)))
+            return
+        if not self._port.streams.acquire(blocking=False):
+            self._send(error_answer(503, "as many streams are being watched as there may be"))
+            return
+        try:
+            self.connection.settimeout(WRITE_S)
+            self.send_response(200)
+            for header, value in {**HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close"}.items():
+                self.send_header(header, value)
+            self.end_headers()
+            self.wfile.flush()
+            if self.command != "HEAD":
+                for part in stream_pictures(page.tiles, name, fps, self._port.closing.is_set):
+                    self.wfile.write(part)
+                    self.wfile.flush()
+        finally:
+            self._port.streams.release()
+
+    def _complain(self, status: int) -> None:
+        """Log refused requests, once a minute at most."""
+        now_s = time.monotonic()
+        if now_s - self._port.complained_s >= COMPLAIN_S:
+            self._port.complained_s = now_s
+            log.warning("web: a request from %s was refused (%d)", self.client_address[0], status)
+
+    def version_string(self) -> str:
+        return self.server_version
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("web: %s %s", self.client_address[0], urlsplit(getattr(self, "path", "")).path)
+
+
+class _Headers(dict[str, str]):
+    """The headers of a request by the names that we use."""
+
+    def __init__(self, message: Any) -> None:
+        names = ("Host", "Origin", "Authorization", "Cookie", "Sec-Fetch-Site")
+        super().__init__({name: message[name] for name in names if message[name] is not None})
