@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="score_sightings", description=__doc__)
     parser.add_argument("sightings", type=Path, help="sightings.jsonl")
-    parser.add_argument("truth", type=Path, help="truth.json")
+    parser.add_argument("truth", type=Path, help="truth.json of make_site or make_streams")
     parser.add_argument("--overlap", type=float, default=0.5, help="least intersection over union of a match (0.5)")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
     return parser.parse_args(argv)
 
 
@@ -23,20 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from engines.errors import run_script
 
-    def body() -> int:
-        import dataclasses
-        import json
-        import sys
+    return run_script("score_sightings", lambda: write_score(args))
 
-        from deploy.scoring import read_run, read_truth, score
 
-        result = score(read_run(args.sightings), read_truth(args.truth), args.overlap)
-        ratios = {name: getattr(result, name) for name in ("pair_precision", "pair_recall", "idf1")}
-        # For people, then one JSON line for programs.
-        sys.stdout.write(f"{result}\n{json.dumps({**dataclasses.asdict(result), **ratios})}\n")
-        return 0
+def write_score(args: argparse.Namespace) -> None:
+    import sys
 
-    return run_script("score_sightings", body)
+    from deploy.scoring import read_run, read_truth, score
+    from deploy.scoring_table import score_json, score_table
+    from engines.errors import BadInput
+
+    if not 0 < args.overlap <= 1:
+        raise BadInput(f"--overlap: expected a share above 0 and up to 1, got {args.overlap:g}")
+    result = score(read_run(args.sightings), read_truth(args.truth), args.overlap)
+    sys.stdout.write(score_json(result) + "\n" if args.json else score_table(result))
 
 
 if __name__ == "__main__":
