@@ -1,17 +1,22 @@
-"""What a run reports, one JSON object a line.
+"""What a run reports, one JSON object a line; the schema's number stands in the first.
 
 | event    | when | what |
 |---|---|---|
-| run      | first line | start (UTC), engine, method, threshold (null: no identities) and its false-match rate |
+| run      | first line of every file | schema, start (UTC), cameras, engine, model, thresholds and their source |
 | sighting | per track, at the evidence cadence | where the track is and who it is held to be at that moment |
 | revision | a live track changes its identity | before and after |
 | merge    | two identities turn out to be one person | the absorbed one's past belongs to the kept one from now on |
+| split    | a track parts from an identity that goes on without it | the track, before and after |
 | track    | a track has ended | its final identity, span, crops, best match and rejected crops by reason |
 | box      | every tracked box, with --every-box | for scoring against a truth |
+| camera   | a camera is lost, comes back, freezes | its state and the reason |
+| load     | the loop degrades or recovers | the level and what it means |
+| trouble  | a part fails, or works again | engine, detector, gallery or a sink, and the reason |
 | end      | last line | totals of the run |
 
-`time_s` counts from the start of the run (recordings: frame / fps). `box_px` is [left, top, width, height]. A reader
-who wants final identities takes the `track` lines and follows the `merge` lines.
+`time_s` counts from the start of the run (recordings: frame / fps); `started` in the run line makes it absolute.
+`box_px` is [left, top, width, height]. A reader who wants final identities takes the `track` lines and follows the
+`merge` lines. Within a schema, fields are added and never change their meaning.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from engines.manifest import Modality
+
+SCHEMA = 2  # 1: two cameras; no camera, load, split and trouble lines
 
 Box = tuple[float, float, float, float]
 
@@ -37,11 +44,16 @@ class TrackKey(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class RunStart:
     event: ClassVar[str] = "run"
-    started: str
+    schema: int = SCHEMA
+    started: str  # UTC, ISO 8601
+    cameras: dict[str, dict[str, str]]  # by name: modality, band, place, source (no credentials)
     engine: str
+    model: str  # engines.model_id
     method: str
-    threshold: float | None
+    threshold: float | None  # of two tracks that are in the pictures at the same time; null: no identities
     false_match_rate: float | None
+    thresholds: str  # where they come from
+    gallery: str
     embed_every: int
 
 
@@ -78,6 +90,15 @@ class Merge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Split:
+    event: ClassVar[str] = "split"
+    time_s: float
+    track: TrackKey
+    before: int  # goes on without the track
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackEnd:
     event: ClassVar[str] = "track"
     camera: str
@@ -105,6 +126,32 @@ class TrackedFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraChanged:
+    event: ClassVar[str] = "camera"
+    time_s: float
+    camera: str
+    state: str  # deploy.camera_health
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadChanged:
+    event: ClassVar[str] = "load"
+    time_s: float
+    level: int  # deploy.load
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    event: ClassVar[str] = "trouble"
+    time_s: float
+    part: str  # engine, detector, gallery
+    reason: str
+    over: bool  # True: it works again
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnd:
     event: ClassVar[str] = "end"
     reason: str
@@ -112,21 +159,34 @@ class RunEnd:
     moments: int
     frames: dict[str, int]
     dropped: dict[str, int]
-    stalls: dict[str, int]
+    reconnects: dict[str, int]
     tracks: dict[str, int]
     identities: int
     matched_identities: int  # seen in both modalities
     rejects: dict[str, int]
     embed_failures: int
-    lost_records: int
+    detect_failures: int
+    lost_records: dict[str, int]  # by sink
     stage_ms: dict[str, float]  # per moment
 
 
-Record = RunStart | Sighting | Revision | Merge | TrackEnd | TrackedFrame | RunEnd
+Record = (
+    RunStart
+    | Sighting
+    | Revision
+    | Merge
+    | Split
+    | TrackEnd
+    | TrackedFrame
+    | CameraChanged
+    | LoadChanged
+    | Trouble
+    | RunEnd
+)
 
 
 class Sink(Protocol):
-    """Takes the records of a run. It never raises: a full disk does not stop tracking."""
+    """Takes the records of a run. It never raises and never waits: a full disk does not stop tracking."""
 
     def write(self, record: Record) -> None: ...
 

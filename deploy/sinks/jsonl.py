@@ -1,68 +1,97 @@
-"""Records into a file, one JSON object a line, written through at once."""
+"""Records into a file, one JSON object a line, written through at once; the file turns over when it is full."""
 
 from __future__ import annotations
 
-import logging
+import errno
+import tempfile
 from typing import TYPE_CHECKING
 
-from deploy.sightings import to_json
+from deploy.sightings import RunStart, to_json
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
     from deploy.sightings import Record
 
-log = logging.getLogger(__name__)
+MOST_MB = 100.0
+KEEP_FILES = 10  # NAME.1 is the newest; a gigabyte in all
 
 
-class JsonlSink:
-    """A file of records. The file of an earlier run is kept once, as NAME.previous.
+class JsonlFile:
+    """A file of records. Earlier files are NAME.1, NAME.2 ...; every file begins with the run's first record.
 
-    A write that fails (disk full) loses its record, is counted in `lost`, and is logged once until one succeeds.
+    A write that fails (disk full) raises OSError; the record may be given again and never makes a broken line.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.lost = 0
-        self._path = path
-        self._failing = self._torn = False
+    name = "jsonl"
+
+    def __init__(self, path: Path, *, most_mb: float = MOST_MB, keep_files: int = KEEP_FILES) -> None:
+        self._path, self._most_bytes, self._keep = path, round(most_mb * 1e6), keep_files
+        self._torn = False
+        self._bytes = 0
+        self._headed = False  # the file has its first record
+        self._run: RunStart | None = None
+        self._file: FileIO | None = None  # opened by the first record: a start that fails leaves earlier files alone
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file() and path.stat().st_size:
-                path.replace(path.with_name(path.name + ".previous"))
-            # Unbuffered: a line is in the file once write() returns, so a kill leaves whole lines.
-            self._file = path.open("wb", buffering=0)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+            if path.exists() and not path.is_file():
+                path.open("ab").close()  # a device, such as /dev/null
+            else:
+                with tempfile.TemporaryFile(dir=path.parent):
+                    pass
         except OSError as error:
             raise BadInput(f"--sightings: expected a file that can be written, got {path}: {error.strerror}") from error
 
-    def write(self, record: Record) -> None:
+    def deliver(self, record: Record) -> None:
+        if isinstance(record, RunStart):
+            self._run = record
+        file = self._file
+        if file is None or self._bytes >= self._most_bytes:
+            file = self._turn_over(file)
+        if not self._headed and self._run is not None:
+            self._put(file, self._run)
+        self._headed = True
+        if record is not self._run:
+            self._put(file, record)
+
+    def idle(self) -> None: ...
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _put(self, file: FileIO, record: Record) -> None:
         line = to_json(record).encode() + b"\n"
         if self._torn:
             line = b"\n" + line  # ends the line that a full disk cut short
-        try:
-            written = self._file.write(line)
-        except (OSError, ValueError) as error:
-            self._fail(str(error))
-            return
+        written = file.write(line) or 0
+        self._bytes += written
         if written != len(line):
-            self._torn = True
-            self._fail(f"wrote {written} of {len(line)} bytes")
-            return
-        if self._failing:
-            log.info("%s: writing again, %d records were lost", self._path, self.lost)
-        self._failing = self._torn = False
+            self._torn = written > 0 or self._torn
+            raise OSError(f"wrote {written} of {len(line)} bytes to {self._path}")
+        self._torn = False
 
-    def __enter__(self) -> JsonlSink:
-        return self
+    def _turn_over(self, full: FileIO | None) -> FileIO:
+        if full is not None:
+            full.close()
+        # Where the names were turned before and there was no room for a new file, there is nothing to turn.
+        if self._path.is_file() and self._path.stat().st_size:
+            self._turn_names()
+        # Unbuffered: a line is in the file once it is written, so a kill leaves whole lines.
+        self._file = self._path.open("wb", buffering=0)
+        self._bytes, self._headed, self._torn = 0, False, False
+        return self._file
 
-    def __exit__(self, *failure: object) -> None:
-        try:
-            self._file.close()
-        except OSError as error:
-            self._fail(str(error))
+    def _turn_names(self) -> None:
+        for number in range(self._keep, 0, -1):
+            older = self._numbered(number)
+            newer = self._path if number == 1 else self._numbered(number - 1)
+            if newer.exists():
+                newer.replace(older)
 
-    def _fail(self, reason: str) -> None:
-        self.lost += 1
-        if not self._failing:
-            log.error("%s: sightings are being lost (%s); tracking goes on", self._path, reason)
-        self._failing = True
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
