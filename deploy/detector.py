@@ -1,4 +1,4 @@
-"""Finding people in a frame: the protocol, its result, and what all detectors share.
+"""Finding people in frames: the protocol, its result, and the geometry that all detectors share.
 
 Shapes: N detections, 4 box (left, top, width, height) in pixels of the frame.
 """
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from deploy.frames import Frame
@@ -30,9 +32,15 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Finds the people of one camera, whose frames it is given in order."""
+    """Finds people. Frames of one camera come in order; one detector may serve several cameras."""
 
-    def detect(self, frame: Frame) -> Detections: ...
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return what is found in each frame, in the same order; frames may be of several cameras and sizes."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; harmless when repeated."""
+        ...
 
 
 def no_detections() -> Detections:
@@ -51,16 +59,18 @@ def intersection(left_N4: Float, right_M4: Float) -> Float:
     """Return the shared area, in square pixels, of every box on the left with every box on the right."""
     start_NM2 = np.maximum(left_N4[:, None, :2], right_M4[None, :, :2])
     end_NM2 = np.minimum(left_N4[:, None, :2] + left_N4[:, None, 2:], right_M4[None, :, :2] + right_M4[None, :, 2:])
-    side_NM2 = np.clip(end_NM2 - start_NM2, 0, None)
+    side_NM2 = np.maximum(end_NM2 - start_NM2, 0)
     return side_NM2[..., 0] * side_NM2[..., 1]
 
 
 def suppress(detections: Detections, limit: float) -> Detections:
     """Keep the best of every set of boxes that overlap by more than limit (greedy non-maximum suppression)."""
     order_N = np.argsort(-detections.score_N, kind="stable")
-    iou_NN = overlap(detections.box_N4, detections.box_N4)
+    rival_NN = overlap(detections.box_N4, detections.box_N4) > limit
+    beaten_N = np.zeros(len(detections), bool)
     kept: list[int] = []
     for index in order_N.tolist():
-        if all(iou_NN[index, other] <= limit for other in kept):
+        if not beaten_N[index]:
             kept.append(index)
+            beaten_N |= rival_NN[index]
     return Detections(box_N4=detections.box_N4[kept], score_N=detections.score_N[kept])

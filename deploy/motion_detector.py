@@ -8,7 +8,8 @@ Shapes: N boxes, 4 box (left, top, width, height) in pixels, H height, W width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from deploy.detector import Detections, no_detections
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from deploy.frames import Frame
@@ -29,29 +32,58 @@ MIN_FILL = 0.2  # of the box that is foreground
 SETTLE_FRAMES = 3  # a model of one frame calls every flicker foreground
 
 
+MAX_CAMERAS = 32  # a background is 9 MB at 384 x 216; the camera that was away longest loses its own
+
+
 class MotionDetector:
-    """Background subtraction for one camera; every box has the score 1."""
+    """Background subtraction, a background for each camera; every box has the score 1."""
 
     def __init__(self) -> None:
+        self._backgrounds: OrderedDict[str, Background] = OrderedDict()
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        return [self._background(frame).detect(frame) for frame in frames]
+
+    def close(self) -> None:
+        self._backgrounds.clear()
+
+    def _background(self, frame: Frame) -> Background:
+        """Return the camera's background: a new one for a new camera, and for one that changed its size."""
+        found = self._backgrounds.pop(frame.camera, None)
+        if found is None or found.shape != frame.image_HWC.shape:
+            found = Background(frame.image_HWC.shape)
+        self._backgrounds[frame.camera] = found
+        if len(self._backgrounds) > MAX_CAMERAS:
+            self._backgrounds.popitem(last=False)
+        return found
+
+
+class Background:
+    """What one camera sees when nobody walks."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
         # Shadows are marked 127 rather than 255 and cut off with the threshold below.
-        self._model = cv2.createBackgroundSubtractorMOG2(HISTORY_FRAMES, VARIANCE_LIMIT, detectShadows=True)
+        self._model: Any = cv2.createBackgroundSubtractorMOG2(HISTORY_FRAMES, VARIANCE_LIMIT, detectShadows=True)
         self._frames = 0
 
     def detect(self, frame: Frame) -> Detections:
-        height_px, width_px = frame.image_HWC.shape[:2]
+        # Not the picture for detectors: in inverted thermal a warm person is dark, and might pass for a shadow.
+        image_HWC = frame.image_HWC
+        height_px, width_px = image_HWC.shape[:2]
         scale = min(1.0, WORK_WIDTH_PX / width_px)
         size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-        small_HWC = cv2.resize(frame.image_HWC, size, interpolation=cv2.INTER_AREA)
+        small_HWC = cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA)
         raw_HW = self._model.apply(cv2.GaussianBlur(small_HWC, (3, 3), 0))
         self._frames += 1
         if self._frames <= SETTLE_FRAMES:
             return no_detections()
-        boxes = find_people(np.asarray(raw_HW, np.uint8))
-        if not boxes:
+        found = find_people(np.asarray(raw_HW, np.uint8))
+        if not found:
             return no_detections()
         return Detections(
-            box_N4=(np.asarray(boxes, np.float32) / np.float32(scale)),
-            score_N=np.ones(len(boxes), np.float32),
+            box_N4=(np.asarray(found, np.float32) / np.float32(scale)),
+            score_N=np.ones(len(found), np.float32),
         )
 
 

@@ -1,31 +1,23 @@
-"""Finding people: the arithmetic by hand, and the real network on real pictures."""
+"""What all detectors share, by hand, and background subtraction on figures that walk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 
-from deploy.detector import overlap, suppress
+from deploy.detector import Detections, overlap, suppress
 from deploy.frames import Frame
-from deploy.motion_detector import MotionDetector, find_people, join_stacked
-from deploy.yolox_detector import YoloxDetector, decode, letterbox, load_graph, make_cells
-from engines.errors import BadInput
-from tests.camera_fakes import detections, frame
-from tests.shared_material import shared_folder
+from deploy.motion_detector import MAX_CAMERAS, MotionDetector, find_people, join_stacked
+from tests.camera_fakes import detections
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from engines.manifest import Modality
 
-
-def as_frame(image_HWC: NDArray[np.uint8], camera: Modality = "visible") -> Frame:
-    return Frame(image_HWC=image_HWC, time_s=0.0, index=0, camera=camera, modality=camera)
+def as_frame(image_HWC: NDArray[np.uint8], camera: str = "door") -> Frame:
+    return Frame(image_HWC=image_HWC, time_s=0.0, index=0, camera=camera, modality="visible")
 
 
 @pytest.mark.parametrize(
@@ -48,82 +40,23 @@ def test_suppression_keeps_the_best_of_a_heap() -> None:
     assert len(suppress(detections(), 0.45)) == 0
 
 
-def test_letterbox_keeps_the_aspect_in_the_top_left_and_swaps_to_bgr() -> None:
-    image_HWC = np.zeros((50, 100, 3), np.uint8)
-    image_HWC[..., 0] = 200  # red
-    blob_1CHW, scale = letterbox(image_HWC, 32, 32)
-    assert blob_1CHW.shape == (1, 3, 32, 32)
-    assert scale == pytest.approx(0.32)
-    assert blob_1CHW[0, :, 0, 0].tolist() == [0, 0, 200]
-    assert blob_1CHW[0, :, 16, 0].tolist() == [114, 114, 114]
+def test_a_box_that_was_beaten_beats_nobody() -> None:
+    """In a row, each overlaps the next by 60 %: the second falls to the first, so the third stays."""
+    row = detections((0, 0, 10, 10, 0.9), (2.5, 0, 10, 10, 0.8), (5, 0, 10, 10, 0.7))
+    assert suppress(row, 0.45).score_N.tolist() == pytest.approx([0.9, 0.7])
 
 
-def test_decode_by_hand() -> None:
-    cell_A2, stride_A = make_cells(64, 64)
-    assert len(stride_A) == 8 * 8 + 4 * 4 + 2 * 2
-    output_AF = np.zeros((len(stride_A), 7), np.float32)
-    row = 64 + 1 * 4 + 2  # stride 16, row 1, column 2
-    assert (cell_A2[row].tolist(), stride_A[row]) == ([2, 1], 16)
-    output_AF[row] = [0.5, 0.25, np.log(2), np.log(3), 0.8, 0.5, 0.9]
-    found = decode(output_AF, cell_A2, stride_A, 0.5)
-    # Centre (2.5, 1.25) * 16 = (40, 20), size (32, 48), all divided by the scale.
-    assert found.box_N4.tolist() == [pytest.approx([(40 - 16) / 0.5, (20 - 24) / 0.5, 64, 96])]
-    assert found.score_N.tolist() == pytest.approx([0.4])  # objectness x person, whatever other class is likelier
-
-
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.onnx").write_bytes(b"no graph")
-    with pytest.raises(BadInput, match="expected a YOLOX detector as ONNX"):
-        load_graph(tmp_path / "a.onnx", 1)
-    with pytest.raises(BadInput, match="no such file"):
-        load_graph(tmp_path / "b.onnx", 1)
-
-
-def test_both_runtimes_find_the_same_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = shared_folder("data/detectors/yolox_nano.onnx")
-    thermal = cv2.imread(str(shared_folder("data/thermal/tfw_3312.png")))
-    assert thermal is not None
-    openvino = YoloxDetector(model).detect(as_frame(np.asarray(thermal, np.uint8), "infrared"))
-    import deploy.yolox_detector as module
-
-    def missing(path: Path, threads: int) -> None:
-        raise ImportError
-
-    monkeypatch.setattr(module, "_load_openvino", missing)
-    portable = YoloxDetector(model).detect(as_frame(np.asarray(thermal, np.uint8), "infrared"))
-    assert len(openvino) == len(portable) > 0
-    # Two FP32 runtimes sum in different orders.
-    np.testing.assert_allclose(openvino.box_N4, portable.box_N4, atol=0.05)
-
-
-def test_the_network_finds_the_person_of_the_real_clip() -> None:
-    detector = YoloxDetector(shared_folder("data/detectors/yolox_nano.onnx"))
-    capture = cv2.VideoCapture(str(shared_folder("data/visible/one-by-one-person-detection.mp4")))
-    images = []
-    for index in range(131):
-        capture.grab()
-        if index in (30, 100, 130):
-            images.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
-    capture.release()
-    found = [detector.detect(as_frame(np.asarray(image, np.uint8))) for image in images]
-    strong = [int((result.score_N > 0.5).sum()) for result in found]
-    assert strong == [0, 1, 1]  # the first person enters at frame 64
-    left, top, width, height = found[2].box_N4[found[2].score_N.argmax()].tolist()
-    assert (left, top, width, height) == pytest.approx((382, 12, 138, 395), abs=25)  # looked at
-
-
-def test_inversion_is_for_infrared_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = YoloxDetector(shared_folder("data/detectors/yolox_nano.onnx"), invert_infrared=True)
-    seen: list[float] = []
-
-    def run(blob: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(float(blob[0, 0, 0, 0]))
-        return np.zeros((1, 3549, 85), np.float32)
-
-    monkeypatch.setattr(detector, "_run", run)
-    detector.detect(frame(value=200))
-    detector.detect(frame(value=200, camera="infrared"))
-    assert seen == [200, 55]
+def test_suppression_is_the_one_with_loops() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        count = int(rng.integers(0, 40))
+        box_N4 = np.concatenate([rng.uniform(0, 60, (count, 2)), rng.uniform(5, 40, (count, 2))], 1).astype(np.float32)
+        found = Detections(box_N4=box_N4, score_N=rng.uniform(0, 1, count).astype(np.float32))
+        kept: list[int] = []
+        for index in sorted(range(count), key=lambda i: -found.score_N[i]):
+            if all(overlap(box_N4[[index]], box_N4[[other]])[0, 0] <= 0.45 for other in kept):
+                kept.append(index)
+        np.testing.assert_array_equal(suppress(found, 0.45).box_N4, box_N4[kept].reshape(-1, 4))
 
 
 def walk(index: int, x: int, *, person: int = 200) -> NDArray[np.uint8]:
@@ -141,12 +74,46 @@ def test_motion_finds_a_walking_figure_and_nothing_before(person: int) -> None:
     counts: list[int] = []
     for index in range(60):
         x = 20 + 5 * (index - 20)
-        found = detector.detect(as_frame(walk(index, max(x, 0), person=person)))
+        (found,) = detector.detect([as_frame(walk(index, max(x, 0), person=person))])
         counts.append(len(found))
         if index >= 25:
             assert overlap(found.box_N4, np.array([[x, 60, 24, 80]], np.float32)).max() > 0.7
     assert counts[:20] == [0] * 20
     assert set(counts[25:]) == {1}
+
+
+def test_each_camera_has_its_own_background() -> None:
+    """Two cameras in turn, one of them three times as bright: with one background all would be foreground."""
+    both, alone = MotionDetector(), MotionDetector()
+    for index in range(50):
+        dark = walk(index, max(20 + 5 * (index - 20), 0))
+        bright = np.minimum(walk(1000 + index, 0, person=90), 80).astype(np.uint8) * 3
+        first, second = both.detect([as_frame(dark, "a"), as_frame(bright, "b")])
+        (expected,) = alone.detect([as_frame(dark, "a")])
+        np.testing.assert_array_equal(first.box_N4, expected.box_N4)
+        assert len(second) == 0
+        assert len(first) == 1 or index < 25
+
+
+def test_a_camera_that_changes_its_size_begins_anew() -> None:
+    detector = MotionDetector()
+    for index in range(25):
+        detector.detect([as_frame(walk(index, 40))])
+    assert len(detector.detect([as_frame(walk(26, 40)[:, :200])])[0]) == 0
+
+
+def test_the_backgrounds_of_cameras_that_went_are_given_up() -> None:
+    """With 40 names, of which one stays: that one's background is never lost."""
+    detector, counts = MotionDetector(), list[int]()
+    for index in range(MAX_CAMERAS + 8):
+        walker = as_frame(walk(index, max(20 + 5 * (index - 20), 0)))
+        found = detector.detect([walker, as_frame(np.zeros((20, 20, 3), np.uint8), f"c{index}")])
+        counts.append(len(found[0]))
+    assert len(detector._backgrounds) == MAX_CAMERAS
+    assert "door" in detector._backgrounds
+    assert counts[25:] == [1] * 15
+    detector.close()
+    assert not detector._backgrounds
 
 
 def test_a_shadow_is_no_person() -> None:
@@ -155,7 +122,7 @@ def test_a_shadow_is_no_person() -> None:
         image_HWC = walk(index, 0, person=90)
         if index >= 30:  # a darker patch of the same colour on the floor
             image_HWC[100:170, 100:140] = (image_HWC[100:170, 100:140] * 0.7).astype(np.uint8)
-        assert len(detector.detect(as_frame(image_HWC))) == 0
+        assert len(detector.detect([as_frame(image_HWC)])[0]) == 0
 
 
 def test_head_trunk_and_legs_are_one_person() -> None:
