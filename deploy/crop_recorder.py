@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MB = 1_000_000
-STOP_TIMEOUT_S = 10.0  # a disk that hangs may not hold up the end of the run
+STOP_TIMEOUT_S = 2.0  # a disk that hangs may not hold up the end of the run
 PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # 3 takes 1.14 ms instead of 0.85 and saves 5 %
 
 

@@ -13,10 +13,10 @@ RATE_WINDOW = 30
 
 
 class StageClock:
-    """Sums the time of named stages and tells the loop's present rate."""
+    """Sums the time of named stages, tells a listener of each, and knows the loop's present rate."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], heard: Callable[[str, float], None] | None = None) -> None:
+        self._clock, self._heard = clock, heard
         self._start_s = clock()
         self._spent_s: defaultdict[str, float] = defaultdict(float)
         self._recent_s: deque[float] = deque(maxlen=RATE_WINDOW)
@@ -28,7 +28,10 @@ class StageClock:
         try:
             yield
         finally:
-            self._spent_s[name] += self._clock() - begin_s
+            spent_s = self._clock() - begin_s
+            self._spent_s[name] += spent_s
+            if self._heard is not None:
+                self._heard(name, spent_s)
 
     def count_round(self) -> None:
         self.rounds += 1

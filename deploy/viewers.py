@@ -43,7 +43,7 @@ class VideoRecorder:
 
     def __init__(self, path: Path, fps: float, size_px: tuple[int, int]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fps = fps
+        self._path, self._fps = path, fps
         self._first_s: float | None = None
         self._written = 0
         code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -65,8 +65,10 @@ class VideoRecorder:
             self._written += due
 
     def close(self) -> None:
-        """Write the index that makes the file playable."""
+        """Write the index that makes the file playable; FFmpeg says nothing where the disk was full."""
         self._writer.release()
+        if self._written and not cv2.VideoCapture(str(self._path)).isOpened():
+            log.error("--save: %s cannot be played: was the disk full?", self._path)
 
 
 class Window:

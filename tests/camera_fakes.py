@@ -28,14 +28,23 @@ def blank(value: int = 90) -> NDArray[np.uint8]:
     return np.full((*SHAPE, 3), value, np.uint8)
 
 
-def frame(index: int = 0, *, time_s: float | None = None, camera: Modality = "visible", value: int = 90) -> Frame:
-    """A plain picture at ten frames a second."""
+def frame(
+    index: int = 0,
+    *,
+    time_s: float | None = None,
+    camera: str = "visible",
+    modality: Modality | None = None,
+    value: int = 90,
+    frozen: bool = False,
+) -> Frame:
+    """A plain picture at ten frames a second, of a visible camera unless its name says infrared."""
     return Frame(
         image_HWC=blank(value),
         time_s=index / 10 if time_s is None else time_s,
         index=index,
         camera=camera,
-        modality=camera,
+        modality=modality or ("infrared" if "infrared" in camera else "visible"),
+        frozen=frozen,
     )
 
 
@@ -82,9 +91,19 @@ class ScriptedDetector:
     """Says for every frame index what it finds; the same detector serves one camera."""
 
     find: Callable[[int], Detections]
+    seen: list[int] = field(default_factory=list)
+    failures: int = 0  # so many calls fail first
+    closed: int = 0
 
-    def detect(self, frame: Frame) -> Detections:
-        return self.find(frame.index)
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("detector lost")
+        self.seen += [frame.index for frame in frames]
+        return [self.find(frame.index) for frame in frames]
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 MANIFEST = Manifest(
@@ -92,7 +111,10 @@ MANIFEST = Manifest(
     height_px=32,
     width_px=16,
     embedding_dim=4,
-    graphs=(Graph(file="f", sha256="0", modality="visible", precision="fp32", form="onnx"),),
+    graphs=(
+        Graph(file="v", sha256="0", modality="visible", precision="fp32", form="onnx"),
+        Graph(file="i", sha256="1", modality="infrared", precision="fp32", form="onnx"),
+    ),
 )
 
 

@@ -12,25 +12,35 @@ import numpy as np
 
 from deploy.camera import Camera
 from deploy.crops import CropSelector
-from deploy.gallery import MemoryGallery
-from deploy.matching import Matcher, MatchSettings
+from deploy.gallery import open_gallery
+from deploy.healing import Healing
+from deploy.lane import Lane
+from deploy.load import LoadGovernor
+from deploy.matching import Matcher
 from deploy.pairing import moments
-from deploy.pipeline import Lane, Pipeline
+from deploy.patient_gallery import PatientGallery
+from deploy.pipeline import Pipeline
+from deploy.reporting import Reporter
+from deploy.rules import SiteRules
+from deploy.site_plan import CameraSite
 from deploy.stage_clock import StageClock
+from deploy.thresholds import fixed
 from deploy.tracker import Tracker
 from tests.camera_fakes import ColourBackend, ListSink, ScriptedDetector, ScriptedSource, blank, detections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from deploy.detector import Detections
+    from deploy.detector import Detections, Detector
+    from deploy.gallery import Gallery
+    from deploy.pipeline import Onlooker
     from deploy.sightings import RunEnd, Sink
-    from deploy.viewers import Viewer
+    from engines.backend import Backend
     from engines.manifest import Modality
 
-GREY = {1: 60, 2: 140}  # what ColourBackend tells apart
+GREY = {1: 60, 2: 165}  # what ColourBackend tells apart, also with a margin of black around
 
 
 def place(person: int, index: int) -> tuple[float, float, float, float]:
@@ -46,9 +56,10 @@ class PeopleSource(ScriptedSource):
     def retrieve(self) -> NDArray[np.uint8] | None:
         image_HWC = blank(0)
         index = self.grabs - 1
+        stripes_HW = np.where(np.arange(80)[:, None] // 4 % 2 == 0, 20, -20)  # something to be sharp about
         for person in self.present(index):
             left, top, width, height = (round(value) for value in place(person, index))
-            image_HWC[top : top + height, left : left + width] = GREY[person]
+            image_HWC[top : top + height, left : left + width] = (GREY[person] + stripes_HW)[:, :, None]
         return image_HWC
 
 
@@ -58,48 +69,65 @@ def people(*present: int) -> Callable[[int], Detections]:
 
 @dataclass
 class Run:
-    """Options and outcome of one scripted run."""
+    """Options and outcome of one scripted run; cameras are named after their modality."""
 
     visible: ScriptedSource = field(default_factory=lambda: PeopleSource(images=30))
     infrared: ScriptedSource = field(default_factory=lambda: PeopleSource(images=30))
     find: dict[Modality, Callable[[int], Detections]] = field(
         default_factory=lambda: {"visible": people(1, 2), "infrared": people(1, 2)}
     )
-    backend: ColourBackend = field(default_factory=ColourBackend)
+    detectors: dict[Modality, Detector] = field(default_factory=dict)
+    backend: Backend = field(default_factory=ColourBackend)
+    reopen: Callable[[], Backend] | None = None
     threshold: float | None = 0.6
     sink: Sink = field(default_factory=ListSink)
-    viewers: tuple[Viewer, ...] = ()
+    onlookers: Sequence[Onlooker] = ()
+    gallery: Gallery = field(default_factory=lambda: open_gallery("memory", "fake", 4))
+    governor: LoadGovernor = field(default_factory=LoadGovernor)
     max_frames: int | None = None
     every_box: bool = False
     stopped: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
+    attendants: Sequence[Callable[[], object]] = ()
 
     def go(self) -> RunEnd:
         arrival = threading.Condition()
         sources: dict[Modality, ScriptedSource] = {"visible": self.visible, "infrared": self.infrared}
+        sites = [CameraSite(name=name, uri="scripted", modality=name, place="here") for name in sources]
+        origin_s = self.clock()
         with ExitStack() as stack:
             lanes: dict[str, Lane] = {}
-            for name, source in sources.items():
-                camera = Camera(source, name=name, modality=name, arrival=arrival, clock=self.clock)
-                lanes[name] = Lane(
+            for site, source in zip(sites, sources.values(), strict=True):
+                camera = Camera(site, source, arrival=arrival, clock=self.clock, origin_s=origin_s)
+                detector = self.detectors.get(site.modality) or ScriptedDetector(self.find[site.modality])
+                lanes[site.name] = Lane(
                     camera=stack.enter_context(camera),
-                    detector=ScriptedDetector(self.find[name]),
+                    detector=Healing("detector", detector, self.clock),
                     tracker=Tracker(),
                     selector=CropSelector(),
                 )
-            pipeline = Pipeline(
+            gallery = PatientGallery(self.gallery, self.clock)
+            thresholds = None if self.threshold is None else fixed(self.threshold)
+            matcher = Matcher(gallery, thresholds, SiteRules(sites, ()))
+            self.pipeline = Pipeline(
                 lanes=lanes,
-                backend=self.backend,
-                matcher=Matcher(MemoryGallery(), MatchSettings(threshold=self.threshold)),
+                backend=Healing("engine", self.backend, self.clock, self.reopen),
+                manifest=self.backend.manifest,
+                matcher=matcher,
+                gallery=gallery,
+                reporter=Reporter(sink=self.sink, matcher=matcher, report_every=10, every_box=self.every_box),
                 sink=self.sink,
                 timing=StageClock(time.perf_counter),
-                report_every=10,
-                every_box=self.every_box,
+                clock=lambda: self.clock() - origin_s,
+                governor=self.governor,
+                live=any(source.live for source in sources.values()),
                 max_frames=self.max_frames,
-                viewers=self.viewers,
+                onlookers=list(self.onlookers),
+                attendants=self.attendants,
             )
-            stream = moments(lanes["visible"].camera, lanes["infrared"].camera, stopped=self.stopped)
-            return pipeline.run(stream, self.stopped, lambda: getattr(self.sink, "lost", 0))
+            cameras = [lane.camera for lane in lanes.values()]
+            stream = moments(cameras, stopped=self.stopped, idle=self.pipeline.tend)
+            return self.pipeline.run(stream, self.stopped)
 
     def records(self, event: str) -> list[dict[str, object]]:
         assert isinstance(self.sink, ListSink)

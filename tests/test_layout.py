@@ -36,8 +36,9 @@ SCRIPTS = sorted(
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 DEPENDENCIES = {
-    "cv2", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "PIL", "pycuda",
-    "pytest", "scipy", "sklearn", "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm",
+    "cv2", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "paho", "PIL",
+    "playwright", "prometheus_client", "pycuda", "pytest", "qdrant_client", "qdrant_edge", "scipy", "sklearn",
+    "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm", "yaml",
 }  # fmt: skip
 
 

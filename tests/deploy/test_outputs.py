@@ -12,33 +12,18 @@ import pytest
 
 from deploy.display import PALETTE, UNKNOWN, Display, Status, colour_of, label_of
 from deploy.matching import Decision
-from deploy.sightings import Merge, Sighting, TrackKey, to_json
-from deploy.sinks.jsonl import JsonlSink
+from deploy.sightings import TrackKey, to_json
 from deploy.tracker import TrackedBox
 from deploy.viewers import VideoRecorder, open_window
 from engines.errors import BadInput
 from tests.camera_fakes import SHAPE, frame
+from tests.record_material import sighting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 V1, I1 = TrackKey("visible", 1), TrackKey("infrared", 1)
 STATUS = Status(engine="openvino int8", time_s=61.25, frames_per_s=23.8, summary="identities 2")
-
-
-def sighting(**changes: object) -> Sighting:
-    fields: dict[str, object] = {
-        "time_s": 1.23456,
-        "frame": 12,
-        "camera": "visible",
-        "modality": "visible",
-        "track": 1,
-        "identity": 3,
-        "box_px": (1.0, 2.0, 3.0, 4.0),
-        "similarity": 0.51239,
-        "matched_track": I1,
-    }
-    return Sighting(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_a_sighting_as_json() -> None:
@@ -59,29 +44,6 @@ def test_a_sighting_as_json() -> None:
 def test_unknown_is_null() -> None:
     record = json.loads(to_json(sighting(identity=None, similarity=None, matched_track=None)))
     assert (record["identity"], record["similarity"], record["matched_track"]) == (None, None, None)
-
-
-def test_every_line_is_in_the_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "s.jsonl"
-    with JsonlSink(path) as sink:
-        for _ in range(3):
-            sink.write(sighting())
-        assert len(path.read_text().splitlines()) == 3
-    assert sink.lost == 0
-
-
-def test_the_records_of_the_run_before_are_kept_once(tmp_path: Path) -> None:
-    path = tmp_path / "s.jsonl"
-    for kept in (1, 2):
-        with JsonlSink(path) as sink:
-            sink.write(Merge(time_s=0.0, kept=kept, absorbed=9, similarity=None))
-    assert json.loads(path.read_text())["kept"] == 2
-    assert json.loads((tmp_path / "s.jsonl.previous").read_text())["kept"] == 1
-
-
-def test_a_sink_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="expected a file that can be written"):
-        JsonlSink(tmp_path)
 
 
 def display() -> Display:
@@ -130,6 +92,44 @@ def test_a_box_beyond_the_border_is_drawn_without_harm() -> None:
     wild = TrackedBox(track=1, box_4=np.array([-40, -50, 300, 400], np.float32), score=0.9)
     target.update(frame(), {V1: wild}, {V1: Decision(identity=1)})
     target.compose(STATUS)
+
+
+@pytest.mark.parametrize(("cameras", "columns"), [(1, 1), (2, 2), (3, 2), (4, 2), (6, 3)])
+def test_any_number_of_cameras_has_a_place(cameras: int, columns: int) -> None:
+    names = [f"camera-{number}" for number in range(cameras)]
+    target = Display([(name, (SHAPE[1], SHAPE[0])) for name in names])
+    for value, name in enumerate(names):
+        target.update(frame(camera=name, value=60 + 30 * value), {}, {})
+    image_HWC = target.compose(STATUS)
+    assert image_HWC.shape[1] == 1280
+    width = 1280 // columns
+    middles = [image_HWC[100, width * column + width // 2, 0] for column in range(min(columns, cameras))]
+    assert middles == [60 + 30 * column for column in range(min(columns, cameras))]
+
+
+def test_people_of_any_two_cameras_are_linked() -> None:
+    names = ["a", "b", "c", "d"]
+    target = Display([(name, (SHAPE[1], SHAPE[0])) for name in names])
+    first, last = TrackKey("a", 1), TrackKey("d", 1)
+    target.update(frame(camera="a"), boxes(first), {first: Decision(identity=2, similarity=0.8, matched=last)})
+    target.update(frame(camera="d"), boxes(last), {last: Decision(identity=2, similarity=0.8, matched=first)})
+    image_HWC = target.compose(STATUS)
+    assert (np.abs(image_HWC[:, 636:645].astype(int) - np.array(PALETTE[1])).sum(-1) < 30).any()
+
+
+def test_a_camera_that_is_lost_says_so_over_its_last_picture() -> None:
+    target = display()
+    target.update(frame(value=200), {}, {})
+    before_HWC = target.compose(STATUS)
+    target.note("visible", "reconnecting: refused")
+    during_HWC = target.compose(STATUS)
+    target.note("visible", "")
+    assert during_HWC[100, 100, 0] < before_HWC[100, 100, 0]
+    assert (target.compose(STATUS) == before_HWC).all()
+
+
+def test_a_camera_whose_size_is_not_known_yet_gets_a_usual_one() -> None:
+    assert Display([("a", (0, 0)), ("b", (0, 0))]).compose(STATUS).shape[1] == 1280
 
 
 @pytest.mark.parametrize(

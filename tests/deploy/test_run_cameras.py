@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
-import deploy.installation
-from deploy.installation import match_settings, newest_engine
+import deploy.model_parts
+from deploy.model_parts import choose_thresholds, newest_engine
+from deploy.options import Options, options_of
 from deploy.run_cameras import main, parse
 from engines.errors import BadInput
+from engines.model_id import model_id
 from tests.camera_fakes import MANIFEST, ColourBackend
+from tests.deploy.test_thresholds import thresholds as calibrated
+
+if TYPE_CHECKING:
+    from engines.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,15 +51,16 @@ def videos(tmp_path: Path) -> tuple[str, str]:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourBackend:
     backend = ColourBackend()
-    monkeypatch.setattr(deploy.installation, "open_engine", lambda folder, **options: backend)
+    monkeypatch.setattr(deploy.model_parts, "open_engine", lambda folder, **options: backend)
     return backend
 
 
 def test_the_flags_are_these() -> None:
     """A new flag is a decision."""
     assert set(vars(parse(["--rgb", "0", "--ir", "1"]))) == {
-        "rgb", "ir", "max_frames", "engine", "backend", "precision", "threshold", "embed_every", "detector",
-        "ir_invert", "sightings", "every_box", "record_crops", "auto_build", "save", "show",
+        "rgb", "ir", "site", "ir_invert", "max_frames", "patient", "dry_run", "engine", "backend", "precision",
+        "detector", "auto_build", "threshold", "thresholds", "embed_every", "most_crops", "gallery", "keep_days",
+        "sightings", "every_box", "record_crops", "save", "show", "web", "listen", "token", "mqtt", "webhook",
     }  # fmt: skip
 
 
@@ -90,16 +99,16 @@ def test_the_crops_of_a_run_calibrate_the_next_engine(
 def test_auto_build_hands_the_engine_a_way_to_build_its_plan(
     videos: tuple[str, str], engine: ColourBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deploy import installation, plans
+    from deploy import model_parts, plans
 
     asked: list[tuple[bool, object]] = []
-    opened = installation.open_engine
+    opened = model_parts.open_engine
 
     def remember(*args: object, auto_build: bool, rebuild: object, **options: object) -> object:
         asked.append((auto_build, rebuild))
         return opened(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(installation, "open_engine", remember)
+    monkeypatch.setattr(model_parts, "open_engine", remember)
     flags = ["--rgb", videos[0], "--ir", videos[1], "--engine", str(tmp_path), "--sightings", str(tmp_path / "s.jsonl")]
     assert main(flags) == main([*flags, "--auto-build"]) == 0
     assert asked == [(False, plans.rebuild), (True, plans.rebuild)]
@@ -135,7 +144,7 @@ def test_a_missing_engine_says_how_to_build_one(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(deploy.installation, "BUILT", tmp_path / "none")
+    monkeypatch.setattr(deploy.model_parts, "BUILT", tmp_path / "none")
     line = refusal(["--rgb", videos[0], "--ir", videos[1]], capsys)
     assert "deploy/build_engine.py" in line
 
@@ -144,7 +153,7 @@ def test_a_missing_camera_is_one_line(
     engine: ColourBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = refusal(["--rgb", "93", "--ir", "94", "--engine", str(tmp_path)], capsys)
-    assert "visible camera '93' is not there" in line
+    assert "camera 'visible' 93: is not there" in line
     assert not (Path.cwd() / "sightings.jsonl").exists()
 
 
@@ -171,19 +180,56 @@ def test_a_file_that_is_no_video_is_one_line(
     assert "expected a video that OpenCV can decode" in capfd.readouterr().err
 
 
-def test_thresholds_come_from_the_command_line_then_the_engine_then_nowhere(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    import dataclasses
+def options(*flags: str) -> Options:
+    return options_of(parse(["--rgb", "0", *flags]))
 
+
+def test_thresholds_come_from_the_command_line_then_a_file_then_the_engine_then_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     measured = dataclasses.replace(MANIFEST, matching={"threshold": 0.5, "same_modality_threshold": 0.7})
-    assert match_settings(measured, None).threshold == 0.5
-    assert match_settings(measured, None).return_threshold == 0.7
-    assert match_settings(measured, 0.4).threshold == 0.4
-    assert match_settings(measured, 0.4).return_threshold == pytest.approx(0.7)
+    file = tmp_path / "t.json"
+    dataclasses.replace(calibrated(), model=model_id(MANIFEST)).save(file)
+
+    def least(manifest: Manifest, *flags: str) -> float:
+        found = choose_thresholds(options(*flags), manifest)[0]
+        assert found is not None
+        return found.least("together", 1)
+
+    assert least(measured) == 0.5
+    assert least(measured, "--thresholds", str(file)) == calibrated().least("together", 1) != 0.5
+    assert least(measured, "--threshold", "0.4") == 0.4
     assert not caplog.records
-    assert match_settings(MANIFEST, None).threshold is None
+    assert choose_thresholds(options(), MANIFEST)[0] is None
     assert ["reporting similarities only" in record.message for record in caplog.records] == [True]
+
+
+def test_an_engine_without_the_modality_of_a_camera_is_refused(
+    videos: tuple[str, str], engine: ColourBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.manifest = dataclasses.replace(MANIFEST, graphs=MANIFEST.graphs[:1])
+    line = refusal(["--rgb", videos[0], "--ir", f"back={videos[1]}", "--engine", "people"], capsys)
+    assert "expected an engine for infrared and visible pictures, got none for infrared (cameras back)" in line
+
+
+def test_a_dry_run_looks_and_starts_nothing(
+    videos: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    assert main(["--rgb", videos[0], "--ir", videos[1], "--dry-run"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"visible (visible, {videos[0]}): 320x180x3 uint8, 30 frames, 10.0 fps, fine"
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "dry-run.png"}
+    assert cv2.imread(str(tmp_path / "dry-run.png")) is not None
+
+
+def test_a_dry_run_tells_of_a_camera_that_gives_nothing(
+    videos: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--rgb", videos[0], "--ir", "93", "--dry-run"]) == 1
+    assert "infrared (infrared, 93): no picture; " in capsys.readouterr().out
 
 
 def test_the_newest_engine_is_taken(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from engines.errors import BadInput
-
-if TYPE_CHECKING:
-    from engines.manifest import Modality
+from engines.manifest import Modality
 
 Band = Literal["visible", "nir", "lwir"]
 BANDS: tuple[Band, ...] = get_args(Band)
