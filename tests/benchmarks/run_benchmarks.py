@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HERE = Path(__file__).resolve().parent
-SPEED = ("bench_engines.py", "bench_evaluation.py", "bench_training.py", "bench_methods.py")
+SPEED = (
+    "bench_engines.py",
+    "bench_evaluation.py",
+    "bench_training.py",
+    "bench_methods.py",
+    "bench_gallery.py",
+    "bench_cameras.py",
+    "bench_camera_memory.py",
+)
 OF_A_MODEL = ("bench_dataset.py", "bench_quantization.py", "bench_calibration.py")
 
 
