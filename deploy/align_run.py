@@ -23,10 +23,10 @@ from deploy.align_picture import draw_alignment
 from deploy.alignment import Alignment
 from deploy.camera import Camera
 from deploy.pairing import moments
+from deploy.pictures import write_png
 from deploy.site_plan import CameraSite
 from deploy.sources import make_source
 from deploy.stopping import stop_on_signals
-from engines.atomic import atomic_path
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def align(options: AlignOptions) -> int:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     picture = options.picture or options.out.with_suffix(".png")
-    write_picture(picture, draw_alignment(views, [pair.visible_HWC for pair in kept], fit))
+    write_png(picture, draw_alignment(views, [pair.visible_HWC for pair in kept], fit))
     alignment.save(options.out)
     sys.stdout.write(
         f"{alignment.views} views, {alignment.points} corners; a view left out of the fit is off by a median of "
@@ -177,17 +177,6 @@ def watch(options: AlignOptions, stack: ExitStack) -> Iterator[Pair]:
             )
 
 
-def write_picture(path: Path, image_HWC: Pixels) -> None:
-    """Write a PNG atomically."""
-    written, data = cv2.imencode(".png", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR))
-    assert written
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data.tobytes())
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}; name another --picture") from error
-
-
 def _is_new(view: View, views: list[View], pair: Pair) -> bool:
     middle_2 = view.infrared_N2.mean(0)
     reach_px = LEAST_MOVE * pair.infrared_HWC.shape[1]
@@ -197,7 +186,7 @@ def _is_new(view: View, views: list[View], pair: Pair) -> bool:
 def _keep(pair: Pair, folder: Path | None) -> None:
     if folder is not None:
         for kind, image_HWC in (("visible", pair.visible_HWC), ("infrared", pair.infrared_HWC)):
-            write_picture(folder / f"{pair.name.removesuffix(' s')}_{kind}.png", image_HWC)
+            write_png(folder / f"{pair.name.removesuffix(' s')}_{kind}.png", image_HWC)
 
 
 def _read(path: Path) -> Pixels:

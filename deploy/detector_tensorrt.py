@@ -148,11 +148,4 @@ class TensorRtGraph:
         return reason
 
     def close(self) -> None:
-        if not self._taken:
-            return
-        try:
-            with current(self._cuda_context):
-                self._taken.give_back()
-        except Exception as error:
-            log.warning("%s: could not enter the CUDA context to close: %s", self._path.name, error)
-            self._taken.give_back()
+        self._taken.give_back_in(self._cuda_context, self._path.name)

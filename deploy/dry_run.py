@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.align_run import write_picture
 from deploy.camera import Camera
 from deploy.display import Display, Status
 from deploy.installation import make_sources, quieten
 from deploy.pairing import moments
+from deploy.pictures import write_png
 from deploy.redact import redact
 from deploy.stopping import stop_on_signals
 
@@ -141,4 +141,4 @@ def _save(looks: list[Look]) -> None:
         else:
             display.note(look.camera.name, "no picture")
     status = Status(engine="dry run", time_s=0.0, frames_per_s=0.0, summary="nothing was started, nothing is kept")
-    write_picture(PICTURE, display.compose(status))
+    write_png(PICTURE, display.compose(status))

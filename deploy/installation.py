@@ -51,8 +51,9 @@ from engines.errors import BadInput
 from engines.model_id import model_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from deploy.alignment import Alignment
     from deploy.detector import Detector
     from deploy.gallery import Gallery
     from deploy.healing import Healing
@@ -108,13 +109,12 @@ def collect_evidence(options: Options, recorder: EvidenceRecorder, *, seconds: f
     with ExitStack() as stack:
         installation = install(alone, clock, sources, stack)
         pipeline, stop = installation.pipeline, installation.stop
-        alignments = {(pair.visible, pair.infrared): load_alignment(pair.alignment) for pair in options.pairs}
         recorder.start(
             model=model_id(pipeline.manifest),
             engine=pipeline.backend.part.name,
             created=_utc(clock.started_s),
             grounds={camera.name: camera.ground for camera in options.cameras},
-            alignment=lambda visible, infrared: alignments.get((visible, infrared)),
+            alignment=lambda visible, infrared: installation.alignments.get((visible, infrared)),
         )
         pipeline.onlookers.append(EvidenceOnlooker(recorder))
         pipeline.attendants = [*pipeline.attendants, lambda: stop.set() if clock() > seconds else None]
@@ -129,6 +129,7 @@ class Installation:
     cameras: Sequence[Camera]
     stop: threading.Event
     notifier: Notifier
+    alignments: Mapping[tuple[str, str], Alignment]  # by visible and infrared camera
 
     def run(self) -> RunEnd:
         pipeline = self.pipeline
@@ -237,7 +238,7 @@ def install(options: Options, clock: Clock, sources: Sequence[Source], stack: Ex
         newest=newest,
     )
     outputs.sink.write(run_start(options, model, clock))
-    return Installation(pipeline=pipeline, cameras=cameras, stop=stop, notifier=notifier)
+    return Installation(pipeline=pipeline, cameras=cameras, stop=stop, notifier=notifier, alignments=alignments)
 
 
 def begin_after(gallery: Gallery, started_s: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,6 @@ class Reporter:
     report_every: int
     every_box: bool = False
     people: PeopleCount = field(default_factory=PeopleCount)
-    rejects: Counter[str] = field(default_factory=Counter[str])
 
     def changes(self, changes: Iterable[Record]) -> None:
         """Write what the matcher revised."""
@@ -112,7 +110,6 @@ class Reporter:
         state = lane.states.pop(track, None)
         if state is None:
             return decision
-        self.rejects.update({str(reason): count for reason, count in evidence.rejects.items()})
         self.sink.write(
             TrackEnd(
                 camera=key.camera,

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from deploy.lettering import put_text, text_mask
+from deploy.pictures import write_png
 from deploy.threshold_site import KNOWN, verdict
-from engines.atomic import atomic_path
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
@@ -79,12 +79,7 @@ def write_picture(calibration: Calibration, path: Path) -> None:
     put_text(canvas_HWC, f"{thresholds.engine}, {thresholds.source}", (MARGIN_PX, 54), 15, QUIET)
     for number, found in enumerate(calibration.findings):
         _draw(canvas_HWC, HEADER_PX + number * PANEL_PX, found, calibration)
-    try:
-        with atomic_path(path) as temporary:
-            _, data = cv2.imencode(".png", canvas_HWC[:, :, ::-1])
-            temporary.write_bytes(data.tobytes())
-    except OSError as error:
-        raise BadInput(f"could not write {path}: {error}; free some disk or name another file") from error
+    write_png(path, canvas_HWC)
 
 
 def _remark(found: Finding, rate: float) -> str:

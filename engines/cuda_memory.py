@@ -75,6 +75,18 @@ class Taken:
         if failures:
             log.warning("could not free on the GPU: %s", ", ".join(failures))
 
+    def give_back_in(self, context: Any, name: str) -> None:
+        """Free everything in a CUDA context, or without it where it cannot be entered; name is for the log."""
+        if not self._taken:
+            return
+        try:
+            with current(context):
+                # TensorRT's objects free device memory, so they go while the context is current, children first.
+                self.give_back()
+        except Exception as error:
+            log.warning("%s: could not enter the CUDA context to close: %s", name, error)
+            self.give_back()
+
     def __bool__(self) -> bool:
         return bool(self._taken)
 

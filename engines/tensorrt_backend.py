@@ -281,15 +281,7 @@ class TensorRtRun:
 
     def close(self) -> None:
         with self._lock:
-            if not self._taken:
-                return
-            try:
-                with current(self._cuda_context):
-                    # TensorRT's objects free device memory, so they go while the context is current, children first.
-                    self._taken.give_back()
-            except Exception as error:
-                log.warning("%s: could not enter the CUDA context to close: %s", self._path.name, error)
-                self._taken.give_back()
+            self._taken.give_back_in(self._cuda_context, self._path.name)
 
 
 def _load(path: Path, options: LoadOptions, flavour: Flavour) -> TensorRtRun:
