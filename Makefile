@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The TensorRT-RTX wheels exist for x86-64; they build plans without a GPU.
-EXTRAS := train,dev,qdrant$(shell test "$$(uname -sm)" = "Linux x86_64" && echo ,tensorrt-rtx)
+EXTRAS := cpu,train,dev,qdrant$(shell test "$$(uname -sm)" = "Linux x86_64" && echo ,tensorrt-rtx)
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-slow check parity bench clean
