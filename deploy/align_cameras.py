@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engines.errors import run_script
 
     def body() -> int:
-        from deploy.align_run import AlignOptions, align
+        from deploy.alignment.run import AlignOptions, align
 
         return align(AlignOptions(**vars(args)))
 

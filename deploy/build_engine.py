@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     import sys
 
-    from deploy.build_options import parse
+    from deploy.building.options import parse
 
     args = parse(argv)
 
     from engines.errors import run_script
 
     def body() -> None:
-        from deploy.build_request import request_of
+        from deploy.building.request import request_of
 
         request = request_of(args)
         if args.estimate:
-            from deploy.roofline import estimate
-            from deploy.roofline_table import estimate_text
+            from deploy.building.roofline import estimate
+            from deploy.building.roofline_table import estimate_text
 
             sys.stdout.write(estimate_text(estimate(request.model)))
             return
-        from deploy.building import build_engine
+        from deploy.building.build import build_engine
 
         build_engine(request)
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engines.errors import run_script
 
     def body() -> int:
-        from deploy.threshold_run import run
+        from deploy.thresholds.run import run
 
         return run(args)
 

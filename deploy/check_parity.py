@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> int:
         import sys
 
-        from deploy.parity_output import to_json, to_junit, to_table
-        from deploy.parity_picture import check_picture, write_picture
-        from deploy.parity_report import measure_parity
+        from deploy.parity.output import to_json, to_junit, to_table
+        from deploy.parity.picture import check_picture, write_picture
+        from deploy.parity.report import measure_parity
         from engines.atomic import write_text
 
         if args.picture is not None:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engines.errors import run_script
 
     def body() -> int:
-        from deploy.doctor_run import examine
+        from deploy.diagnosis.run import examine
 
         return examine(args.engine, args.gallery, as_json=args.json)
 

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> int:
         import sys
 
-        from deploy.download import download, name_of
+        from deploy.detection.download import download, name_of
 
         urls, sha256 = choose(args.url, args.sha256)
         target = args.out / name_of(urls[0])

@@ -100,11 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     def body() -> int:
-        from deploy.installation import run
-        from deploy.options import options_of
+        from deploy.assembly.installation import run
+        from deploy.assembly.options import options_of
 
         if args.dry_run:
-            from deploy.dry_run import dry_run
+            from deploy.assembly.dry_run import dry_run
 
             return dry_run(options_of(args))
         return run(options_of(args))

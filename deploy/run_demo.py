@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from engines.errors import run_script
 
     def body() -> int:
-        from deploy.demo import FULL, QUICK, run_demo
+        from deploy.demo.road import FULL, QUICK, run_demo
 
         return run_demo(args.out, QUICK if args.quick else FULL)
 

@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_score(args: argparse.Namespace) -> None:
     import sys
 
-    from deploy.scoring import read_run, read_truth, score
-    from deploy.scoring_table import score_json, score_table
+    from deploy.scoring.score import read_run, read_truth, score
+    from deploy.scoring.table import score_json, score_table
     from engines.errors import BadInput
 
     if not 0 < args.overlap <= 1:

@@ -130,7 +130,7 @@ class CameraChanged:
     event: ClassVar[str] = "camera"
     time_s: float
     camera: str
-    state: str  # deploy.camera_health
+    state: str  # deploy.cameras.state
     reason: str
 
 
@@ -138,7 +138,7 @@ class CameraChanged:
 class LoadChanged:
     event: ClassVar[str] = "load"
     time_s: float
-    level: int  # deploy.load
+    level: int  # deploy.loop.load
     meaning: str
 
 

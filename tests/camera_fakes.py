@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.detector import Detections, no_detections
-from deploy.frames import Frame
+from deploy.cameras.frames import Frame
+from deploy.detection.detector import Detections, no_detections
 from engines.errors import BadInput
 from engines.manifest import Graph, Manifest
 

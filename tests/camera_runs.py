@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.camera import Camera
-from deploy.crops import CropSelector
+from deploy.assembly.site_plan import CameraSite
+from deploy.cameras.camera import Camera
+from deploy.cameras.pairing import moments
 from deploy.gallery import open_gallery
-from deploy.healing import Healing
-from deploy.lane import Lane
-from deploy.load import LoadGovernor
-from deploy.matching import Matcher
-from deploy.pairing import moments
-from deploy.patient_gallery import PatientGallery
-from deploy.pipeline import Pipeline
-from deploy.reporting import Reporter
-from deploy.rules import SiteRules
-from deploy.site_plan import CameraSite
-from deploy.stage_clock import StageClock
-from deploy.thresholds import fixed
-from deploy.tracker import Tracker
+from deploy.gallery.patient import PatientGallery
+from deploy.loop.healing import Healing
+from deploy.loop.lane import Lane
+from deploy.loop.load import LoadGovernor
+from deploy.loop.pipeline import Pipeline
+from deploy.loop.reporting import Reporter
+from deploy.loop.stage_clock import StageClock
+from deploy.matching.matcher import Matcher
+from deploy.matching.rules import SiteRules
+from deploy.thresholds.thresholds import fixed
+from deploy.tracking.crops import CropSelector
+from deploy.tracking.tracker import Tracker
 from tests.camera_fakes import ColourBackend, ListSink, ScriptedDetector, ScriptedSource, blank, detections
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.detector import Detections, Detector
+    from deploy.detection.detector import Detections, Detector
     from deploy.gallery import Gallery
-    from deploy.pipeline import Onlooker
+    from deploy.loop.pipeline import Onlooker
     from deploy.sightings import RunEnd, Sink
     from engines.backend import Backend
     from engines.manifest import Modality

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.camera import Camera
-from deploy.site_plan import CameraSite, ThermalSettings
+from deploy.assembly.site_plan import CameraSite, ThermalSettings
+from deploy.cameras.camera import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from deploy.camera_health import State
-    from deploy.frames import Frame
+    from deploy.cameras.frames import Frame
+    from deploy.cameras.state import State
     from engines.manifest import Modality
 
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]

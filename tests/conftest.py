@@ -57,8 +57,8 @@ def engine_of(tmp_path_factory: pytest.TempPathFactory, session_tree: Path) -> C
         if name not in built:
             pytest.importorskip("torch", reason="needs torch to build an engine")
             from calib import drift
-            from deploy.build_request import BuildRequest
-            from deploy.building import build_engine
+            from deploy.building.build import build_engine
+            from deploy.building.request import BuildRequest
             from tests.small_engine import NO_LIMITS, save_random_checkpoint
 
             folder = tmp_path_factory.mktemp(name)
@@ -74,7 +74,7 @@ def engine_of(tmp_path_factory: pytest.TempPathFactory, session_tree: Path) -> C
                 max_map_drop=100.0,
             )
             with pytest.MonkeyPatch.context() as patch:
-                # Random weights: tests/parity has their limits, tests/deploy/test_int8.py what a build does about any.
+                # Random weights: tests/parity has their limits, tests/deploy/building/test_int8.py what a build does.
                 patch.setitem(drift.LIMITS, "int8", NO_LIMITS)
                 built[name] = build_engine(request)
         return built[name]
@@ -91,7 +91,7 @@ def reference_of(
 
     def reference(name: str) -> tuple[list[ImageRecord], NDArray[np.float32]]:
         if name not in found:
-            from deploy.parity_check import embed_records
+            from deploy.building.parity_check import embed_records
             from train.datasets.sysu import open_sysu
 
             records = open_sysu(session_tree).split("val")

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.camera_health import CameraHealth
-from deploy.crops import CropSelector
-from deploy.frames import Frame
+from deploy.assembly.site_plan import CameraSite
+from deploy.cameras.frames import Frame
+from deploy.cameras.pairing import Moment
+from deploy.cameras.state import CameraHealth
 from deploy.gallery import GalleryError, open_gallery
-from deploy.healing import Healing
-from deploy.lane import Lane
-from deploy.load import LoadGovernor
-from deploy.matching import Matcher
-from deploy.pairing import Moment
-from deploy.patient_gallery import PatientGallery
-from deploy.pipeline import Pipeline
-from deploy.reporting import Reporter
-from deploy.rules import SiteRules
-from deploy.site_plan import CameraSite
-from deploy.stage_clock import StageClock
-from deploy.thresholds import fixed
-from deploy.tracker import Tracker
+from deploy.gallery.patient import PatientGallery
+from deploy.loop.healing import Healing
+from deploy.loop.lane import Lane
+from deploy.loop.load import LoadGovernor
+from deploy.loop.pipeline import Pipeline
+from deploy.loop.reporting import Reporter
+from deploy.loop.stage_clock import StageClock
+from deploy.matching.matcher import Matcher
+from deploy.matching.rules import SiteRules
+from deploy.thresholds.thresholds import fixed
+from deploy.tracking.crops import CropSelector
+from deploy.tracking.tracker import Tracker
 from engines.manifest import Graph, Manifest
 from tests.camera_fakes import ListSink, detections
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.camera_health import CameraChange
-    from deploy.detector import Detections
+    from deploy.cameras.state import CameraChange
+    from deploy.detection.detector import Detections
     from deploy.gallery import Gallery
-    from deploy.pipeline import Onlooker
+    from deploy.loop.pipeline import Onlooker
     from deploy.sightings import RunEnd, Sink
     from engines.manifest import Modality
 
@@ -295,7 +295,7 @@ class Scene:
             there = [camera for camera in self.cameras if not self.gone(camera.name, newest / FPS)]
             if there:
                 yield Moment(frames=tuple(self._frame(camera, newest) for camera in there), time_s=newest / FPS)
-            else:  # as deploy.pairing does while nothing comes
+            else:  # as deploy.cameras.pairing does while nothing comes
                 self.clock.now_s += 1 / FPS
                 self.pipeline.tend()
 

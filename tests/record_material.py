@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.camera_health import CameraHealth
-from deploy.run_state import RunState, SinkState
+from deploy.cameras.state import CameraHealth
+from deploy.loop.run_state import RunState, SinkState
 from deploy.sightings import Merge, RunStart, Sighting, TrackEnd, TrackKey
 
 

@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from deploy.camera_health import CameraHealth
-from deploy.crops import Crop, cut
-from deploy.desk import Desk
-from deploy.detector import Detections, no_detections
-from deploy.faces import Faces
-from deploy.frames import Frame
+from deploy.assembly.site_plan import CameraSite
+from deploy.cameras.frames import Frame
+from deploy.cameras.state import CameraHealth
+from deploy.detection.detector import Detections, no_detections
 from deploy.gallery import MemoryGallery, Tracklet
-from deploy.healing import Healing
-from deploy.loop_mailbox import Mailbox
-from deploy.matching import Decision
-from deploy.pipeline import Seen
-from deploy.run_state import RunState
+from deploy.loop.healing import Healing
+from deploy.loop.mailbox import Mailbox
+from deploy.loop.pipeline import Seen
+from deploy.loop.run_state import RunState
+from deploy.matching.matcher import Decision
 from deploy.sightings import CameraChanged, Sighting, TrackEnd, TrackKey
-from deploy.site_plan import CameraSite
-from deploy.thresholds import fixed
-from deploy.tiles import Tiles
-from deploy.timeline import Timeline
-from deploy.tracker import TrackedBox
+from deploy.thresholds.thresholds import fixed
+from deploy.tracking.crops import Crop, cut
+from deploy.tracking.tracker import TrackedBox
+from deploy.web.desk import Desk
+from deploy.web.faces import Faces
 from deploy.web.feed import PageFeed
 from deploy.web.page_state import PageState
 from deploy.web.server import WebServer
+from deploy.web.tiles import Tiles
+from deploy.web.timeline import Timeline
 from engines.manifest import Graph, Manifest
 from engines.preprocess import batch_crops
 

@@ -14,7 +14,7 @@ import numpy as np
 from train.datasets.images import read_image
 from train.metrics import evaluate
 from train.protocol import cosine, identities
-from train.report_page import picture
+from train.reports.page import picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
 
     from engines.errors import run_script
-    from train.report_build import run_report
+    from train.reports.build import run_report
 
     return run_script("report", lambda: run_report(args))
 

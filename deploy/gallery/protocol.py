@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float32]
 
 MOST_ROWS = 16  # of a tracklet: Qdrant's points are numbered by tracklet and row
-ENROLLED = "enrolled"  # stands for the camera of pictures that an operator gave, as in deploy.desk
+ENROLLED = "enrolled"  # stands for the camera of pictures that an operator gave, as in deploy.web.desk
 LONGEST = 1.1  # of a row; an embedding has length 1, and a longer row would win every search
 
 

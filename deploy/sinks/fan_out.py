@@ -10,7 +10,7 @@ from deploy.sinks.worker import SinkWorker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.run_state import SinkState
+    from deploy.loop.run_state import SinkState
     from deploy.sightings import Record, Sink
     from deploy.sinks.worker import Destination
 

@@ -24,15 +24,15 @@ from urllib.parse import unquote, urlsplit
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from deploy.health import SEEING
-from deploy.redact import redact
+from deploy.cameras.redact import redact
+from deploy.loop.health import SEEING
 from deploy.sightings import Sighting, TrackEnd, to_json
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.run_state import RunState
+    from deploy.loop.run_state import RunState
     from deploy.sightings import Record
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}

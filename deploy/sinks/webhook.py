@@ -8,7 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from deploy.redact import redact
+from deploy.cameras.redact import redact
 from deploy.sightings import to_json
 from deploy.sinks.worker import Refused
 from engines.errors import BadInput

@@ -12,8 +12,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from deploy.redact import redact
-from deploy.run_state import SinkState
+from deploy.cameras.redact import redact
+from deploy.loop.run_state import SinkState
 from engines.errors import first_line
 
 if TYPE_CHECKING:

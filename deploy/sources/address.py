@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 UNESCAPED = "!$'()*+,;=-._~"  # FFmpeg keeps 128 characters of user and password for RTSP: escape only what must be

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from deploy.device_nodes import THIS_MACHINE, Machine, describe_devices, device_path, explain_refusal
+from deploy.cameras.device_nodes import THIS_MACHINE, Machine, describe_devices, device_path, explain_refusal
 from deploy.sources.opencv_capture import CaptureSource, fourcc, letters
 from deploy.sources.pixels import from_y16, to_pixels
 from deploy.sources.source import SourceError, failure
@@ -23,8 +23,8 @@ from deploy.sources.v4l2 import why_not_streaming
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.device_nodes import Device
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
+    from deploy.cameras.device_nodes import Device
     from deploy.sources.opencv_capture import Capture
     from deploy.sources.source import FailureKind, Pixels
 

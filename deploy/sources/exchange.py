@@ -17,7 +17,7 @@ from deploy.sources.challenge import answer
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources.address import Address
     from deploy.sources.source import FailureKind, SourceError
 

@@ -20,7 +20,7 @@ from deploy.sources.opencv_capture import OPEN_TIMEOUT_S, READ_TIMEOUT_S
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources.pixels import Decoded
     from deploy.sources.source import FailureKind, SourceError
 

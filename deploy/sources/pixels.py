@@ -15,7 +15,7 @@ from deploy.sources.source import Pixels, failure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
 
     Decoded = NDArray[Any]  # as OpenCV returns it: any depth, 2 or 3 axes
 

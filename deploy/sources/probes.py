@@ -14,7 +14,7 @@ from deploy.sources.source import failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources.address import Address
     from deploy.sources.exchange import Answer
     from deploy.sources.source import FailureKind, SourceError

@@ -16,7 +16,7 @@ from deploy.sources.source import Pixels, failure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 PAGED_SUFFIXES = frozenset({".tif", ".tiff"})  # thermal cameras record many pictures into one TIFF

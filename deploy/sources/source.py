@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.redact import redact
+from deploy.cameras.redact import redact
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"  # RGB (H, W, C), or 16-bit thermal (H, W)
 

@@ -21,7 +21,7 @@ from deploy.sources.source import SourceError, failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources.opencv_capture import Capture
     from deploy.sources.probes import StreamFacts
 

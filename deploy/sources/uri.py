@@ -13,7 +13,7 @@ from deploy.sources.source import SourceError, failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources.source import Source
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "csi", "file")

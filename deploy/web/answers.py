@@ -7,17 +7,17 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from deploy.display import colour_of
+from deploy.drawing.display import colour_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deploy.camera_health import CameraHealth
-    from deploy.desk_views import Enrolled, PersonDetail, PersonView, SearchHit, SearchResult
-    from deploy.run_state import RunState
-    from deploy.site_plan import CameraSite
-    from deploy.timeline import Gap, Stay
+    from deploy.assembly.site_plan import CameraSite
+    from deploy.cameras.state import CameraHealth
+    from deploy.loop.run_state import RunState
+    from deploy.web.desk_views import Enrolled, PersonDetail, PersonView, SearchHit, SearchResult
     from deploy.web.page_state import PageState
+    from deploy.web.timeline import Gap, Stay
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | int | bool | None"
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deploy.faces import Faces
-    from deploy.matching import Decision
-    from deploy.pipeline import Seen
-    from deploy.run_state import RunState
+    from deploy.loop.pipeline import Seen
+    from deploy.loop.run_state import RunState
+    from deploy.matching.matcher import Decision
     from deploy.sightings import Record
-    from deploy.tiles import Tiles
-    from deploy.timeline import Timeline
+    from deploy.web.faces import Faces
+    from deploy.web.tiles import Tiles
+    from deploy.web.timeline import Timeline
     from engines.manifest import Modality
 
     Float = NDArray[np.float32]

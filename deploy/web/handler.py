@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from deploy.desk import Unavailable
-from deploy.desk_people import Unknown
 from deploy.gallery import GalleryError
-from deploy.loop_mailbox import NoAnswer
+from deploy.loop.mailbox import NoAnswer
 from deploy.web.answers import Answer, error_answer
+from deploy.web.desk import Unavailable
+from deploy.web.desk_people import Unknown
 from deploy.web.reading import Request, query_number
 from deploy.web.routes import answer, asset
 from deploy.web.streams import CONTENT_TYPE, DEFAULT_FPS, MOST_FPS, stream_pictures

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.desk import Desk
-    from deploy.loop_mailbox import Mailbox
-    from deploy.run_state import RunState
-    from deploy.site_plan import CameraSite
-    from deploy.tiles import Tiles
-    from deploy.timeline import Timeline
+    from deploy.assembly.site_plan import CameraSite
+    from deploy.loop.mailbox import Mailbox
+    from deploy.loop.run_state import RunState
+    from deploy.web.desk import Desk
+    from deploy.web.tiles import Tiles
+    from deploy.web.timeline import Timeline
 
 
 def _fine() -> tuple[bool, str]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from deploy.desk_views import Picture
+from deploy.web.desk_views import Picture
 from deploy.web.uploads import decode_picture
 from engines.errors import BadInput
 from engines.manifest import MODALITIES

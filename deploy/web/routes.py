@@ -20,7 +20,7 @@
 
 STATE: engine, threshold (text), recording, now_s, silent_s (since the loop last turned), ready, problems: [text], remarks: [text],
 fps, load: {level, meaning}, counts: {identities, matched, people, tracklets, live_tracks}, tracks: [STAY],
-cameras: [{name, modality, band, place, state (deploy.camera_health), reason, since_s, fps, frames, dropped, reconnects, age_s, notes, people, picture}].
+cameras: [{name, modality, band, place, state (deploy.cameras.state), reason, since_s, fps, frames, dropped, reconnects, age_s, notes, people, picture}].
 PERSON: id, label, colour, enrolled, first_s, last_s, cameras, modalities, tracklets, here (cameras that see him now), similarity, faces: {visible, infrared} (digits that change with the picture, or null).
 STAY: camera, modality, track, id, colour, first_s, last_s, similarity, live. HIT: person, visible, infrared (cosines or null), above (true, false; null: not calibrated).
 
@@ -34,8 +34,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from deploy.desk_people import Unknown
-from deploy.desk_views import Picture
 from deploy.sightings import TrackKey
 from deploy.web.answers import (
     Answer,
@@ -48,6 +46,8 @@ from deploy.web.answers import (
     state_json,
     timeline_json,
 )
+from deploy.web.desk_people import Unknown
+from deploy.web.desk_views import Picture
 from deploy.web.reading import (
     query_limit,
     query_number,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from deploy.tiles import Tiles
+    from deploy.web.tiles import Tiles
 
 BOUNDARY = "crosslight"
 CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deploy.site_plan import ThermalSettings
-from deploy.thermal import ThermalConverter
+from deploy.assembly.site_plan import ThermalSettings
+from deploy.cameras.thermal import ThermalConverter
 from engines.errors import BadInput
 
 if TYPE_CHECKING:

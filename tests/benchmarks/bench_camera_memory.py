@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.detector import Detector
-    from deploy.pairing import Moment
-    from deploy.pipeline import Pipeline
+    from deploy.cameras.pairing import Moment
+    from deploy.detection.detector import Detector
+    from deploy.loop.pipeline import Pipeline
     from deploy.web.feed import PageFeed
 
     Pixels = NDArray[np.uint8]
@@ -164,30 +164,30 @@ class Site:
     """Two cameras of one place and everything that a run can have, opened."""
 
     def __init__(self, folder: Path, store: str, frames: int, stack: ExitStack) -> None:
-        from deploy.camera import Camera
-        from deploy.crops import CropSelector
-        from deploy.display import Display
-        from deploy.faces import Faces
+        from deploy.assembly.onlookers import PictureOnlooker
+        from deploy.assembly.site_plan import CameraSite
+        from deploy.cameras.camera import Camera
+        from deploy.drawing.display import Display
         from deploy.gallery import open_gallery
-        from deploy.healing import Healing
-        from deploy.lane import Lane
-        from deploy.matching import Matcher
-        from deploy.metrics import Metrics
-        from deploy.onlookers import PictureOnlooker
-        from deploy.patient_gallery import PatientGallery
-        from deploy.pipeline import Pipeline
-        from deploy.reporting import Reporter
-        from deploy.rules import SiteRules
-        from deploy.run_state import Newest
+        from deploy.gallery.patient import PatientGallery
+        from deploy.loop.healing import Healing
+        from deploy.loop.lane import Lane
+        from deploy.loop.metrics import Metrics
+        from deploy.loop.pipeline import Pipeline
+        from deploy.loop.reporting import Reporter
+        from deploy.loop.run_state import Newest
+        from deploy.loop.stage_clock import StageClock
+        from deploy.matching.matcher import Matcher
+        from deploy.matching.rules import SiteRules
         from deploy.sinks.fan_out import FanOut
         from deploy.sinks.jsonl import JsonlFile
-        from deploy.site_plan import CameraSite
-        from deploy.stage_clock import StageClock
-        from deploy.thresholds import fixed
-        from deploy.tiles import Tiles
-        from deploy.timeline import Timeline
-        from deploy.tracker import Tracker
+        from deploy.thresholds.thresholds import fixed
+        from deploy.tracking.crops import CropSelector
+        from deploy.tracking.tracker import Tracker
+        from deploy.web.faces import Faces
         from deploy.web.feed import PageFeed
+        from deploy.web.tiles import Tiles
+        from deploy.web.timeline import Timeline
         from tests.benchmarks.camera_drawn import DIM, ColourBackend, DrawnDetector, DrawnSource, drawn_manifest
 
         detector = DrawnDetector()
@@ -235,7 +235,7 @@ class Site:
         )
 
     def run(self, look: Callable[[int], None]) -> Any:
-        from deploy.pairing import moments
+        from deploy.cameras.pairing import moments
 
         stream = moments(self.cameras, stopped=lambda: False, idle=self.pipeline.tend)
         return self.pipeline.run(looked(stream, look), lambda: False)

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.installation import Installation
-    from deploy.pairing import Moment
-    from deploy.pipeline import Seen
+    from deploy.assembly.installation import Installation
+    from deploy.cameras.pairing import Moment
+    from deploy.loop.pipeline import Seen
     from deploy.sightings import RunEnd
     from engines.manifest import Modality
     from tests.benchmarks.camera_material import Clip
@@ -78,7 +78,7 @@ class Row:
     cores: float
     outside: float
     dropped: float  # share of the pictures
-    level: int  # of deploy.load, at the end
+    level: int  # of deploy.loop.load, at the end
     stage_ms: dict[str, Spread]  # of a round, that is of one frame of every stream
     latency_ms: Spread | None
 
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(args: argparse.Namespace) -> None:
-    from deploy.installation import quieten
+    from deploy.assembly.installation import quieten
     from engines.benchmark import cpu_name
     from engines.provenance import git_revision, tool_versions
 
@@ -252,9 +252,9 @@ class Bench:
         return self.folder / f"{modality}.mp4"
 
     def run(self, case: Case, frames: int = FRAMES) -> Row:
-        from deploy.installation import Clock, install, make_sources
-        from deploy.options import Options
-        from deploy.site_plan import CameraSite
+        from deploy.assembly.installation import Clock, install, make_sources
+        from deploy.assembly.options import Options
+        from deploy.assembly.site_plan import CameraSite
         from tests.benchmarks.camera_material import FPS, ReplaySource
 
         kinds: list[Modality] = [MODALITIES[number % 2] for number in range(case.streams)]
@@ -287,7 +287,7 @@ class Bench:
 
 def run_watched(installation: Installation, case: Case, clock: Callable[[], float]) -> Row:
     """Run an installation once with a watch on it."""
-    from deploy.pairing import moments
+    from deploy.cameras.pairing import moments
 
     pipeline, watch = installation.pipeline, Watch(clock=clock)
     backend, detector = pipeline.backend.part, next(iter(pipeline.lanes.values())).detector.part

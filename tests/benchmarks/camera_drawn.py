@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.detector import Detections
-    from deploy.frames import Frame
+    from deploy.cameras.frames import Frame
+    from deploy.detection.detector import Detections
     from engines.manifest import Manifest, Modality
 
     Pixels = NDArray[np.uint8]
@@ -84,7 +84,7 @@ class DrawnDetector:
     now_s: float = 0.0
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        from deploy.detector import Detections
+        from deploy.detection.detector import Detections
 
         found: list[Detections] = []
         for frame in frames:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from deploy.align_cameras import main
-from deploy.align_fit import View, fit_views
-from deploy.align_markers import MarkerFinder, make_view
-from deploy.alignment import Alignment, load_alignment
+from deploy.alignment.alignment import Alignment, load_alignment
+from deploy.alignment.fit import View, fit_views
+from deploy.alignment.markers import MarkerFinder, make_view
 from engines.errors import BadInput
 from tests.shared_material import shared_folder
 

@@ -14,8 +14,8 @@ import pytest
 from calib.ranges import RANGE_METHODS
 from calib.samples import held_out_images
 from deploy.build_engine import main
-from deploy.build_request import BuildRequest, PlanOptions, request_of
-from deploy.building import find_checkpoint, swap
+from deploy.building.build import find_checkpoint, swap
+from deploy.building.request import BuildRequest, PlanOptions, request_of
 from engines.errors import BAD_INPUT_EXIT, BadInput
 from engines.manifest import PRECISIONS, load_manifest, sha256_of
 from engines.plan_target import BatchProfile
@@ -216,13 +216,13 @@ def test_a_swap_replaces_the_folder_and_leaves_no_remains(tmp_path: Path) -> Non
 
 
 def test_a_request_has_the_defaults_of_the_command_line() -> None:
-    from deploy.build_options import parse
+    from deploy.building.options import parse
 
     assert request_of(parse([])) == BuildRequest()
 
 
 def test_every_option_reaches_the_request() -> None:
-    from deploy.build_options import parse
+    from deploy.building.options import parse
 
     argv = "m --data d --dataset regdb --calibration-data c --calibration-images 9 --precision int8 --backend openvino "
     argv += "--opset17 --implicit-int8 --parity-images 8 --max-map-drop 1 --min-cosine 0.8 --min-rank1-agreement 0.7 "
@@ -265,7 +265,7 @@ def test_the_set_of_flags_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixtur
     """A new flag is a decision, not an accident."""
     import re
 
-    from deploy.build_options import parse
+    from deploy.building.options import parse
 
     with pytest.raises(SystemExit):
         parse(["--help"])

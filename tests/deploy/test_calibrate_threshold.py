@@ -13,12 +13,12 @@ import pytest
 
 from deploy.calibrate_threshold import main
 from deploy.sightings import TrackKey
-from deploy.threshold_evidence import Evidence, EvidenceTrack, Meeting, load_evidence
-from deploy.threshold_recorder import MOST_EMBEDDINGS, EvidenceRecorder
-from deploy.threshold_relations import Walk, relate
-from deploy.threshold_report import table
-from deploy.threshold_site import calibrate, verdict
-from deploy.thresholds import load_thresholds
+from deploy.thresholds.evidence import Evidence, EvidenceTrack, Meeting, load_evidence
+from deploy.thresholds.recorder import MOST_EMBEDDINGS, EvidenceRecorder
+from deploy.thresholds.relations import Walk, relate
+from deploy.thresholds.report import table
+from deploy.thresholds.site import calibrate, verdict
+from deploy.thresholds.thresholds import load_thresholds
 from engines.errors import BadInput
 from engines.manifest import Graph, Manifest
 from engines.model_id import model_id
@@ -26,7 +26,7 @@ from engines.model_id import model_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.options import Options
+    from deploy.assembly.options import Options
     from deploy.sightings import Box
     from engines.manifest import Modality
 
@@ -448,9 +448,9 @@ def test_cameras_are_watched_for_the_minutes_that_were_asked_for(
         target.start(model="m1", engine="e", created="2026-11-21", grounds=GROUNDS)
         walk(target, {A: LEFT, B: RIGHT}, 0, 3)
 
-    stand_in = types.ModuleType("deploy.installation")
+    stand_in = types.ModuleType("deploy.assembly.installation")
     monkeypatch.setattr(stand_in, "collect_evidence", collect_evidence, raising=False)
-    monkeypatch.setitem(sys.modules, "deploy.installation", stand_in)
+    monkeypatch.setitem(sys.modules, "deploy.assembly.installation", stand_in)
     argv = ["--rgb", "0", "--ir", "2", "--minutes", "0.5", "--save-evidence", str(tmp_path / "e.npz")]
     assert main([*argv, "--out", str(tmp_path / "t.json"), "--walker", "90", "99"]) == 2  # nobody then
     assert asked == [(["0", "2"], 30.0)]

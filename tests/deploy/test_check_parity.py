@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deploy import parity
 from deploy.check_parity import main
-from deploy.reference import REFERENCE_NAME
+from deploy.parity import compare
+from deploy.parity.reference import REFERENCE_NAME
 from engines.errors import BadInput
 from engines.manifest import MODALITIES, Graph, load_manifest, sha256_of
 from engines.open import RUNTIMES
@@ -171,7 +171,7 @@ def test_a_plan_for_another_device_is_skipped_and_nothing_else_is(
     engine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_plan(engine)
-    opened = parity.open_engine
+    opened = compare.open_engine
 
     def open_engine(folder: Path, *, backend: str, precision: str) -> Backend:
         if backend == "tensorrt":
@@ -180,8 +180,8 @@ def test_a_plan_for_another_device_is_skipped_and_nothing_else_is(
             raise BadInput("cannot load it")
         return opened(folder, backend=backend, precision=precision)
 
-    monkeypatch.setattr(parity, "open_engine", open_engine)
-    monkeypatch.setattr(parity, "_cannot_run", lambda name: None)
+    monkeypatch.setattr(compare, "open_engine", open_engine)
+    monkeypatch.setattr(compare, "_cannot_run", lambda name: None)
     assert main([str(engine), "--precision", "int8"]) == 1
     text = capsys.readouterr().out
     assert "not run: tensorrt int8: it was built for SM87, here is SM90" in text
@@ -203,7 +203,7 @@ def _cut(path: Path) -> None:
 
 
 def test_another_picture_in_the_tree_is_named(engine: Path, session_tree: Path, tmp_path: Path) -> None:
-    from deploy.reference import load_reference
+    from deploy.parity.reference import load_reference
 
     tree = tmp_path / "tree"
     names = [load_reference(engine).name(index) for index in range(72)]

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from deploy import doctor_checks, doctor_run
-from deploy.device_nodes import Device
-from deploy.doctor import main
-from deploy.doctor_checks import (
+from deploy.cameras.device_nodes import Device
+from deploy.diagnosis import checks, run
+from deploy.diagnosis.checks import (
     Finding,
     check_cameras,
     check_clock,
@@ -21,6 +20,7 @@ from deploy.doctor_checks import (
     check_packages,
     check_python,
 )
+from deploy.doctor import main
 from deploy.gallery import Tracklet, open_gallery
 from deploy.sources.v4l2 import FrameSize, PixelFormat
 from engines.manifest import load_manifest
@@ -52,14 +52,14 @@ def test_an_old_python_is_a_problem() -> None:
 
 
 def test_two_opencvs_are_a_problem_with_the_line_that_mends_it() -> None:
-    versions: dict[str, str] = dict.fromkeys((*doctor_checks.PACKAGES, "opencv-contrib-python"), "1.0")
+    versions: dict[str, str] = dict.fromkeys((*checks.PACKAGES, "opencv-contrib-python"), "1.0")
     finding = next(item for item in check_packages(lambda name: versions.get(name)) if item.state == "problem")
     assert finding.text == "opencv-python and opencv-contrib-python are both installed and overwrite each other"
     assert finding.advice == "pip uninstall -y opencv-python opencv-contrib-python && pip install opencv-python"
 
 
 def test_a_missing_package_is_a_problem() -> None:
-    versions: dict[str, str] = {str(name): "1.0" for name in doctor_checks.PACKAGES if name != "scipy"}
+    versions: dict[str, str] = {str(name): "1.0" for name in checks.PACKAGES if name != "scipy"}
     assert only(check_packages(lambda name: versions.get(name)), "problem") == ["scipy is missing"]
 
 
@@ -97,7 +97,7 @@ def test_a_clock_that_was_never_set_is_a_problem() -> None:
 
 def test_a_disk_that_is_nearly_full_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_disk([tmp_path / "not" / "there"])[0].state == "ok"
-    monkeypatch.setattr(doctor_checks, "LEAST_FREE_GB", 1e9)
+    monkeypatch.setattr(checks, "LEAST_FREE_GB", 1e9)
     assert check_disk([tmp_path])[0].state == "problem"
 
 
@@ -145,7 +145,7 @@ def test_the_exit_code_tells_of_problems(monkeypatch: pytest.MonkeyPatch, capsys
     def faint() -> list[Finding]:
         raise RuntimeError("no bus")
 
-    monkeypatch.setattr(doctor_run, "check_cameras", faint)
+    monkeypatch.setattr(run, "check_cameras", faint)
     assert main(["--json"]) == 1
     findings = json.loads(capsys.readouterr().out)
     problems = [finding for finding in findings if finding["state"] == "problem"]

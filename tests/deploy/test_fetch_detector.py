@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy import fetch_detector
-from deploy.download import download, name_of
+from deploy.detection.download import download, name_of
 from engines.errors import BadInput
 from engines.manifest import sha256_of
 from tests.shared_material import shared_folder

@@ -17,7 +17,7 @@ from deploy.manage_gallery import main
 from engines.errors import BadInput
 from engines.model_id import model_id
 from tests.camera_fakes import ColourBackend
-from tests.deploy.gallery_stores import DIM, MODEL, tracklet, unit
+from tests.deploy.gallery.gallery_stores import DIM, MODEL, tracklet, unit
 
 if TYPE_CHECKING:
     from pathlib import Path

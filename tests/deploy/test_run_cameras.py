@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
-import deploy.model_parts
-from deploy.model_parts import choose_thresholds, newest_engine
-from deploy.options import Options, options_of
+import deploy.assembly.model_parts
+from deploy.assembly.model_parts import choose_thresholds, newest_engine
+from deploy.assembly.options import Options, options_of
 from deploy.run_cameras import main, parse
 from engines.errors import BadInput
 from engines.model_id import model_id
 from tests.camera_fakes import MANIFEST, ColourBackend
-from tests.deploy.test_thresholds import thresholds as calibrated
+from tests.deploy.thresholds.test_thresholds import thresholds as calibrated
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest
@@ -51,7 +51,7 @@ def videos(tmp_path: Path) -> tuple[str, str]:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourBackend:
     backend = ColourBackend()
-    monkeypatch.setattr(deploy.model_parts, "open_engine", lambda folder, **options: backend)
+    monkeypatch.setattr(deploy.assembly.model_parts, "open_engine", lambda folder, **options: backend)
     return backend
 
 
@@ -99,7 +99,8 @@ def test_the_crops_of_a_run_calibrate_the_next_engine(
 def test_auto_build_hands_the_engine_a_way_to_build_its_plan(
     videos: tuple[str, str], engine: ColourBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deploy import model_parts, plans
+    from deploy.assembly import model_parts
+    from deploy.building import plans
 
     asked: list[tuple[bool, object]] = []
     opened = model_parts.open_engine
@@ -144,7 +145,7 @@ def test_a_missing_engine_says_how_to_build_one(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(deploy.model_parts, "BUILT", tmp_path / "none")
+    monkeypatch.setattr(deploy.assembly.model_parts, "BUILT", tmp_path / "none")
     line = refusal(["--rgb", videos[0], "--ir", videos[1]], capsys)
     assert "deploy/build_engine.py" in line
 

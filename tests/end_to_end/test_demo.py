@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo import FULL, OUTPUTS, clear, demo_steps
+from deploy.demo.road import FULL, OUTPUTS, clear, demo_steps
 from engines.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import deploy.reconnect
+import deploy.cameras.reconnect
 from deploy.sightings import to_json
 from deploy.sinks.fan_out import FanOut
 from deploy.sources import SourceError
@@ -28,9 +28,9 @@ LONG_S = 20.0  # a test that is right never waits so long
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other after milliseconds; how long they really wait is tests/deploy/test_reconnect.py's."""
-    monkeypatch.setattr(deploy.reconnect, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(deploy.reconnect, "MOST_WAIT_S", 0.004)
+    """Attempts follow each other after milliseconds; their real length is tests/deploy/cameras/test_reconnect.py's."""
+    monkeypatch.setattr(deploy.cameras.reconnect, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(deploy.cameras.reconnect, "MOST_WAIT_S", 0.004)
 
 
 def over() -> SourceError:

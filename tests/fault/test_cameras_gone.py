@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.pipeline import GONE_S
+from deploy.loop.pipeline import GONE_S
 from tests.fault_runs import FPS, Disk, Scene
 
 if TYPE_CHECKING:

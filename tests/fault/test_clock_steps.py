@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from deploy.camera import Camera
+from deploy.cameras.camera import Camera
 from deploy.gallery import Tracklet
 from deploy.sightings import to_json
 from tests.camera_fakes import ListSink

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-import deploy.model_parts
-from deploy.camera import Camera
+import deploy.assembly.model_parts
+from deploy.assembly.site_plan import CameraSite
+from deploy.cameras.camera import Camera
 from deploy.gallery import open_gallery
 from deploy.run_cameras import main
-from deploy.site_plan import CameraSite
 from deploy.sources import make_source
 from tests.camera_fakes import ColourBackend
 
@@ -32,10 +32,10 @@ PATIENCE_S = 60.0  # a test that is right never waits so long
 END_S = 10.0  # promised are 5; a machine that runs other tests beside may take longer
 RUN = """
 import sys
-import deploy.model_parts
+import deploy.assembly.model_parts
 from deploy.run_cameras import main
 from tests.camera_fakes import ColourBackend
-deploy.model_parts.open_engine = lambda folder, **options: ColourBackend()
+deploy.assembly.model_parts.open_engine = lambda folder, **options: ColourBackend()
 """
 GO = "raise SystemExit(main(sys.argv[1:]))"
 HANGING_CAMERA = """
@@ -237,7 +237,7 @@ def test_who_was_known_before_a_kill_is_known_after_it_and_no_number_is_used_twi
 def test_a_recording_without_its_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deploy.model_parts, "open_engine", lambda folder, **options: ColourBackend())
+    monkeypatch.setattr(deploy.assembly.model_parts, "open_engine", lambda folder, **options: ColourBackend())
     whole = write_video(tmp_path / "whole.mp4", 30)
     content = whole.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.load import MEANINGS, LoadGovernor, LoadSettings
-from deploy.metrics import Metrics
-from deploy.timeline import Timeline
+from deploy.loop.load import MEANINGS, LoadGovernor, LoadSettings
+from deploy.loop.metrics import Metrics
+from deploy.web.timeline import Timeline
 from tests.camera_fakes import ListSink
 from tests.fault_runs import COLOURS, FPS, ColourEngine, Scene, between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from deploy.matching import Decision
-    from deploy.pipeline import Seen
-    from deploy.run_state import RunState
+    from deploy.loop.pipeline import Seen
+    from deploy.loop.run_state import RunState
+    from deploy.matching.matcher import Decision
     from deploy.sightings import Record, TrackKey
 
 FOUR = ("door-v", "door-i", "yard-v", "yard-i")

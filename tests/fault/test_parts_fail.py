@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.healing import MOST_WAIT_S
-from deploy.patient_gallery import RETRY_S
-from deploy.pipeline import AGAIN_S
+from deploy.gallery.patient import RETRY_S
+from deploy.loop.healing import MOST_WAIT_S
+from deploy.loop.pipeline import AGAIN_S
 from deploy.sightings import RunStart, Trouble
 from deploy.sinks.jsonl import JsonlFile
 from tests.fault_runs import FPS, ColourEngine, Disk, Scene, between
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deploy.matching import Decision
-    from deploy.pipeline import Seen
-    from deploy.run_state import RunState
+    from deploy.loop.pipeline import Seen
+    from deploy.loop.run_state import RunState
+    from deploy.matching.matcher import Decision
     from deploy.sightings import TrackKey
     from engines.manifest import Modality
 
@@ -239,10 +239,10 @@ def test_a_video_or_recorder_that_fails_is_left_out_and_costs_nothing_else(caplo
 FULL_VIDEO = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (36_000, resource.RLIM_INFINITY))  # no file may grow beyond this
-import deploy.model_parts
+import deploy.assembly.model_parts
 from deploy.run_cameras import main
 from tests.camera_fakes import ColourBackend
-deploy.model_parts.open_engine = lambda folder, **options: ColourBackend()
+deploy.assembly.model_parts.open_engine = lambda folder, **options: ColourBackend()
 raise SystemExit(main(sys.argv[1:]))
 """
 

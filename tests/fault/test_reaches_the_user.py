@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-import deploy.doctor_checks
-import deploy.installation
-import deploy.model_parts
-import deploy.reconnect
+import deploy.assembly.installation
+import deploy.assembly.model_parts
+import deploy.cameras.reconnect
+import deploy.diagnosis.checks
 from deploy.gallery import open_gallery
 from deploy.run_cameras import main
 from deploy.sources import SourceError, make_source
@@ -31,7 +31,7 @@ from tests.source_servers import Account, RtspCamera
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.site_plan import CameraSite
+    from deploy.assembly.site_plan import CameraSite
     from deploy.sources import Source
     from deploy.sources.source import FailureKind
 
@@ -45,9 +45,9 @@ SECRET = "hunter2"
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourBackend:
     """An engine of no cost, waits of milliseconds, and a folder of our own to run in."""
     backend = ColourBackend()
-    monkeypatch.setattr(deploy.model_parts, "open_engine", lambda folder, **options: backend)
-    monkeypatch.setattr(deploy.reconnect, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(deploy.reconnect, "MOST_WAIT_S", 0.05)
+    monkeypatch.setattr(deploy.assembly.model_parts, "open_engine", lambda folder, **options: backend)
+    monkeypatch.setattr(deploy.cameras.reconnect, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(deploy.cameras.reconnect, "MOST_WAIT_S", 0.05)
     monkeypatch.chdir(tmp_path)
     return backend
 
@@ -73,7 +73,7 @@ def infrared_refuses(monkeypatch: pytest.MonkeyPatch) -> Callable[[SourceError],
                 return source
             return make_source(site, **options)
 
-        monkeypatch.setattr(deploy.installation, "make_source", make)
+        monkeypatch.setattr(deploy.assembly.installation, "make_source", make)
 
     return refuse
 
@@ -181,7 +181,7 @@ def test_row_6_an_engine_that_this_machine_cannot_run_is_one_line(
 ) -> None:
     from engines.open import open_engine
 
-    monkeypatch.setattr(deploy.model_parts, "open_engine", open_engine)
+    monkeypatch.setattr(deploy.assembly.model_parts, "open_engine", open_engine)
     line = refusal(capsys, "--engine", str(engine_folder), "--backend", "tensorrt")
     assert line.startswith("backend 'tensorrt' needs ") or "expected a plan for this device" in line
     assert "installed backends: openvino" in line or "build one here with `python deploy/build_engine.py" in line
@@ -218,7 +218,7 @@ def test_row_10_doctor_names_both_opencvs_and_the_line_that_mends_it(
     def version(name: str) -> str:
         return "5.0.0.93"
 
-    monkeypatch.setattr(deploy.doctor_checks, "_version", version)
+    monkeypatch.setattr(deploy.diagnosis.checks, "_version", version)
     assert doctor([]) == 1
     out = capsys.readouterr().out
     assert "are both installed and overwrite each other" in out

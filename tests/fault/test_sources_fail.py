@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.camera import Camera
-from deploy.site_plan import CameraSite
+from deploy.assembly.site_plan import CameraSite
+from deploy.cameras.camera import Camera
 from deploy.sources import SourceError, make_source, stream
 from deploy.sources.gstreamer import gi_has_gstreamer, opencv_has_gstreamer
 from deploy.sources.opencv_capture import CaptureSource
 from deploy.sources.stream import StreamSource
-from tests.deploy.test_sources_network import certificate, site
-from tests.deploy.test_sources_recordings import write_video
+from tests.deploy.sources.test_network import certificate, site
+from tests.deploy.sources.test_recordings import write_video
 from tests.source_servers import Account, HttpCamera, LoopbackServer, RtspCamera, closed_port
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from deploy.reference import REFERENCE_NAME, write_reference
+from deploy.parity.reference import REFERENCE_NAME, write_reference
 from engines.manifest import MANIFEST_NAME, load_manifest, sha256_of
 
 if TYPE_CHECKING:

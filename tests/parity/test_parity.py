@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from deploy.parity import form_read
-from deploy.parity_report import measure_parity
+from deploy.parity.compare import form_read
+from deploy.parity.report import measure_parity
 from engines.manifest import PRECISIONS, load_manifest
 from engines.open import RUNTIMES
 from tests.parity.engine_copies import change_constant, change_graph, engine_copy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from deploy.parity_report import Report
+    from deploy.parity.report import Report
     from engines.manifest import Precision
     from train.datasets.images import ImageRecord
 

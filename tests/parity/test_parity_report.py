@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from calib.drift import LIMITS
-from deploy.parity import BATCH, Absent, Comparison, EngineFigures, batch_cosine
-from deploy.parity_figures import difference, search, top_overlap
-from deploy.parity_layers import AUDIBLE_DB, CEILING_DB, Layer, Layers, falls, probes, sqnr
-from deploy.parity_output import to_json, to_junit, to_table
-from deploy.parity_picture import angle_counts, move_counts, write_picture
-from deploy.parity_report import Report, address, judge
-from deploy.parity_stages import Stage, Stages
-from deploy.reference import Reference
+from deploy.parity.compare import BATCH, Absent, Comparison, EngineFigures, batch_cosine
+from deploy.parity.figures import difference, search, top_overlap
+from deploy.parity.layers import AUDIBLE_DB, CEILING_DB, Layer, Layers, falls, probes, sqnr
+from deploy.parity.output import to_json, to_junit, to_table
+from deploy.parity.picture import angle_counts, move_counts, write_picture
+from deploy.parity.reference import Reference
+from deploy.parity.report import Report, address, judge
+from deploy.parity.stages import Stage, Stages
 from engines.manifest import Graph, Manifest
 from train.datasets.sysu import sysu_image
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.scoring import Run, Share, read_truth, score
+from deploy.assembly.site_file import read_site
+from deploy.scoring.score import Run, Share, read_truth, score
 from deploy.sightings import TrackKey
-from deploy.site_file import read_site
 from engines.errors import BadInput
 from train import make_site
 from train.datasets import synthetic_streams

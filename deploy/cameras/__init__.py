@@ -1,0 +1,1 @@
+"""Cameras on threads of their own: frames with capture times, states, reconnects, thermal pictures, pairing."""

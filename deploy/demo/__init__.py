@@ -1,0 +1,1 @@
+"""The whole road on synthetic people, and its page."""

@@ -1,0 +1,1 @@
+"""Finding people in frames: by a network, by motion, or from a file."""

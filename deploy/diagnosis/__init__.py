@@ -1,0 +1,1 @@
+"""What is on this device and what is missing for a run."""

@@ -1,0 +1,1 @@
+"""Annotated pictures, videos and windows."""

@@ -1,0 +1,1 @@
+"""The loop over all cameras, its load, its failures, and what it tells the outside."""

@@ -1,0 +1,1 @@
+"""Who is who: the tracks of all cameras into identities."""

@@ -1,0 +1,1 @@
+"""How good a run was against a truth."""

@@ -1,0 +1,1 @@
+"""Boxes into tracks, and which crops of a track become evidence."""
