@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from deploy.gallery.protocol import GalleryError, Tracklet, wrong_model
 from engines.atomic import atomic_path
 from engines.errors import BadInput, first_line
 from engines.manifest import MODALITIES
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ def read_archive(path: Path) -> Archive:
     """Read an exported file; a damaged one is refused as a whole."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            header: dict[str, Any] = json.loads(bytes(arrays["header"]))
+            header = cast("dict[str, Any]", parse_json(bytes(arrays["header"])))
             row_ND, faces = np.asarray(arrays["rows"], np.float32), bytes(arrays["faces"])
         if header["format"] != FORMAT:
             raise BadInput(f"{path}: expected format {FORMAT}, got {header['format']}; export it with this version")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.cameras.redact import redact
 from deploy.gallery import GalleryError, Hit
@@ -36,6 +36,14 @@ FLUSH_S = 5.0
 TIDY_S = 600.0
 
 
+class Waiting(NamedTuple):
+    """What is written later; a tracklet among it is part of its person's past already."""
+
+    what: str
+    write: Write
+    tracklet: Tracklet | None
+
+
 class PatientGallery:
     """Behaves as the gallery that it holds; `trouble` says what fails at the moment, `lost` what was given up."""
 
@@ -43,7 +51,7 @@ class PatientGallery:
         self.trouble = ""
         self.lost = 0
         self._inner, self._clock = inner, clock
-        self._waiting: deque[tuple[str, Write]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._merged: dict[int, int] = {}  # not written yet
         self._last = inner.last_identity
         self._due_s = self._flush_s = 0.0
@@ -98,7 +106,7 @@ class PatientGallery:
         self._inner.skip(last_identity)
 
     def enrol(self, tracklet: Tracklet) -> None:
-        self._write("tracklet", lambda inner: inner.enrol(tracklet))
+        self._write("tracklet", lambda inner: inner.enrol(tracklet), tracklet)
 
     def merge(self, kept: int, absorbed: int) -> None:
         if not self._write("merge", lambda inner: inner.merge(kept, absorbed)):
@@ -118,9 +126,12 @@ class PatientGallery:
         return [self._follow(hits) for hits in found[0]] if self._merged else found[0]
 
     def tracklets(self, identity: int) -> list[Tracklet]:
+        """Return a person's tracklets, also those that wait to be written."""
         found: list[Tracklet] = []
-        for number in (identity, *(absorbed for absorbed, kept in self._merged.items() if kept == identity)):
+        numbers = (identity, *(absorbed for absorbed, kept in self._merged.items() if kept == identity))
+        for number in numbers:
             self._read(lambda number=number: found.extend(self._inner.tracklets(number)))
+        found += [item.tracklet for item in self._waiting if item.tracklet and item.tracklet.identity in numbers]
         return sorted(found, key=lambda tracklet: (tracklet.first_s, tracklet.camera, tracklet.track))
 
     def people(self) -> list[Person]:
@@ -173,25 +184,25 @@ class PatientGallery:
             log.error("gallery: %d writes are lost at the end (%s)", len(self._waiting), self.trouble)
         self._inner.close()
 
-    def _write(self, what: str, write: Write) -> bool:
+    def _write(self, what: str, write: Write, tracklet: Tracklet | None = None) -> bool:
         """Write now, in the order of the calls, or later."""
         if not self._waiting and self._try(lambda: write(self._inner)):
             return True
-        self._put(what, write)
+        self._put(what, write, tracklet)
         return False
 
-    def _put(self, what: str, write: Write) -> None:
+    def _put(self, what: str, write: Write, tracklet: Tracklet | None = None) -> None:
         if len(self._waiting) >= MOST_WAITING:
-            given_up = self._waiting.popleft()[0]
+            given_up = self._waiting.popleft().what
             self.lost += 1
             if self.lost in (1, 10, 100, 1000):
                 log.error("gallery: too much waits to be written; a %s is given up (%d so far)", given_up, self.lost)
-        self._waiting.append((what, write))
+        self._waiting.append(Waiting(what, write, tracklet))
 
     def _write_waiting(self) -> bool:
         self._due_s = self._clock() + RETRY_S
         while self._waiting:
-            write = self._waiting[0][1]
+            write = self._waiting[0].write
             if not self._try(lambda write=write: write(self._inner)):
                 return False
             self._waiting.popleft()

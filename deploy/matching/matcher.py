@@ -88,13 +88,8 @@ class Matcher:
         self._meetings: tuple[tuple[TrackKey, ...], bytes] = ((), b"")
         self._watched: set[TrackKey] = set()
         self._changed = False
-        self._time_s = self._look_due_s = self._save_due_s = self._retry_due_s = float("-inf")
+        self._time_s = self._look_due_s = self._retry_due_s = float("-inf")
         self._least: dict[tuple[Direction, int], float] = {}
-
-    @property
-    def trouble(self) -> str:
-        """Why the gallery cannot keep people at the moment, or empty; they are offered again."""
-        return self._pasts.trouble
 
     def see(self, key: TrackKey, modality: Modality, time_s: float, box_4: Float | None = None) -> None:
         """Note that a track is in the picture, and where."""
@@ -211,12 +206,7 @@ class Matcher:
         return found
 
     def _tend_gallery(self) -> None:
-        """Offer the gallery what it could not take, and see whether somebody else changed it."""
-        if self.trouble and self._time_s >= self._save_due_s:
-            self._save_due_s = self._time_s + RETRY_S
-            if self._pasts.save():
-                self._recall.change += 1
-                self._changed = True
+        """See whether somebody else changed the gallery, or what waited has been written."""
         if self._time_s < max(self._look_due_s, self._retry_due_s):
             return
         self._look_due_s = self._time_s + LOOK_S

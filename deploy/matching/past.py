@@ -1,18 +1,14 @@
 """What is known of identities besides their looks: when and where they were, and who cannot be whom.
 
-Stays come from the gallery, and from tracklets that it could not take yet (disk full, server gone), which are offered
-again. A gallery that somebody else changes is noticed by its size; what it lost is not known here either.
+Stays come from the gallery, which also knows what waits to be written (`deploy.gallery.patient`). A gallery that
+somebody else changes is noticed by its size; what it lost is not known here either.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy.gallery import GalleryError
 from deploy.matching.live_tracks import stay_of
 
 if TYPE_CHECKING:
@@ -22,21 +18,16 @@ if TYPE_CHECKING:
     from deploy.matching.live_tracks import LiveTrack
     from deploy.matching.rules import SiteRules, Stay
 
-log = logging.getLogger(__name__)
-
 MOST_CACHED = 256
-MOST_UNSAVED = 64  # tracklets of 5 rows of 2048 floats: 2.6 MB
 
 
 @dataclass(eq=False)
 class Pasts:
-    """The stays of identities that ended. `trouble`: why the gallery takes nothing at the moment, or empty."""
+    """The stays of identities that ended."""
 
     gallery: Gallery
     rules: SiteRules
-    trouble: str = ""
     _stays: dict[int, tuple[Stay, ...]] = field(default_factory=dict[int, "tuple[Stay, ...]"])
-    _unsaved: deque[Tracklet] = field(default_factory=deque["Tracklet"])
     _size: int = 0
 
     def __post_init__(self) -> None:
@@ -50,11 +41,10 @@ class Pasts:
 
     def refresh(self, identity: int) -> None:
         """Ask the gallery about an identity."""
-        stored = [stay_of(tracklet) for tracklet in self.gallery.tracklets(identity)]
-        waiting = [stay_of(tracklet) for tracklet in self._unsaved if tracklet.identity == identity]
+        stays = tuple(stay_of(tracklet) for tracklet in self.gallery.tracklets(identity))
         if len(self._stays) >= MOST_CACHED:
             self._stays.clear()
-        self._stays[identity] = (*stored, *waiting)
+        self._stays[identity] = stays
 
     def fits(self, tracks: Sequence[LiveTrack], identity: int, others: Iterable[LiveTrack] = ()) -> bool:
         """Return whether tracks can be of an identity that has its past and those other live tracks.
@@ -74,29 +64,10 @@ class Pasts:
         return any(t.first_s <= stay.last_s and stay.first_s <= t.last_s for t in tracks for stay in past)
 
     def keep(self, tracklet: Tracklet) -> None:
-        """Enrol a tracklet, now or as soon as the gallery can take it."""
-        self._unsaved.append(tracklet)
+        """Enrol a tracklet that ended."""
+        self.gallery.enrol(tracklet)
         self._stays.pop(tracklet.identity, None)
-        if len(self._unsaved) > MOST_UNSAVED:
-            lost = self._unsaved.popleft()
-            self._stays.pop(lost.identity, None)
-            log.error("gallery: a track of identity %d is lost, for too many wait to be stored", lost.identity)
-        if not self.trouble:
-            self.save()
-
-    def save(self) -> bool:
-        """Offer the gallery what waits; True where it took something."""
-        before = len(self._unsaved)
-        try:
-            while self._unsaved:
-                self.gallery.enrol(self._unsaved[0])
-                self._stays.pop(self._unsaved.popleft().identity, None)
-            self._size = len(self.gallery)
-        except GalleryError as error:
-            self.trouble = str(error)
-        else:
-            self.trouble = ""
-        return len(self._unsaved) < before
+        self._size = len(self.gallery)
 
     def merge(self, kept: int, absorbed: int) -> None:
         """Give everything of one identity to another, in the gallery too."""
@@ -105,15 +76,11 @@ class Pasts:
 
     def follow(self, kept: int, absorbed: int) -> None:
         """Take note that one identity is now another."""
-        for index, tracklet in enumerate(self._unsaved):
-            if tracklet.identity == absorbed:
-                self._unsaved[index] = dataclasses.replace(tracklet, identity=kept)
         self._stays.pop(kept, None)
         self._stays.pop(absorbed, None)
 
     def erase(self, identity: int) -> None:
         """Forget an identity that was erased from the gallery."""
-        self._unsaved = deque(tracklet for tracklet in self._unsaved if tracklet.identity != identity)
         self._stays.pop(identity, None)
 
     def changed_elsewhere(self) -> bool:
