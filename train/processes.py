@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CACHES = ("auto", "ram", "none")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -36,7 +34,7 @@ class Hardware:
     accelerator: str = "auto"
     precision: str = "32-true"  # Fabric's names: 32-true, bf16-mixed, 16-mixed
     workers: int = 2
-    cache: str = "auto"  # CACHES; of resized training images
+    cache: str = "auto"  # auto, ram or none; of resized training images
     deterministic: bool = False
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SELECTIONS = ("last", "val", "test")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:

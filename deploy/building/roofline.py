@@ -8,7 +8,6 @@ it could beat the bound at batch 1. Compute is at the peak of the precision that
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -248,9 +247,3 @@ def _graph_estimate(name: str, graph: _Graph, memory: dict[tuple[Precision, int]
 
 def _needed(memory: Memory) -> int:
     return memory.weights_bytes + memory.activations_bytes
-
-
-def estimate_json(found: Estimate) -> str:
-    """Return an estimate and the modules that it is about as one line of JSON."""
-    modules = [dataclasses.asdict(module) for module in MODULES]
-    return json.dumps({"estimate": dataclasses.asdict(found), "modules": modules})

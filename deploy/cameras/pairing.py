@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from deploy.cameras.frames import Frame
 
-TOLERANCE_S = 0.05  # half a frame interval at 10 frames a second: a person walks 7 cm
 WAIT_S = 0.2  # how long a wait for frames may hide a request to stop
 
 

@@ -47,10 +47,6 @@ class SiteRules:
         """Return the ground that a camera sees; None for a camera that is not of this site."""
         return self._ground.get(camera)
 
-    def same_ground(self, first: str, second: str) -> bool:
-        """Return whether two cameras of the site see the same people at the same time."""
-        return first in self._ground and self._ground[first] == self._ground.get(second)
-
     def possible(self, first: Stay, second: Stay, *, direct: bool = True) -> bool:
         """Return whether one person can have both stays; direct: with no other stay between them."""
         if first.camera == second.camera:

@@ -82,9 +82,6 @@ class _Groups:
         self._apart[one].add(other)
         self._apart[other].add(one)
 
-    def parted(self, first: int, second: int) -> bool:
-        return self.find(second) in self._apart[self.find(first)]
-
     def join(self, first: int, second: int) -> bool:
         """Make two tracks one person unless they are known to be two; return whether they are one now."""
         one, other = self.find(first), self.find(second)

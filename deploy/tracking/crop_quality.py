@@ -22,7 +22,7 @@ Shapes: N boxes, 4 box (left, top, width, height) in pixels, H height, W width, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float32]
 
 Reject = Literal["edge", "small", "aspect", "covered", "flat", "blurred", "faint"]
-REJECTS: tuple[Reject, ...] = get_args(Reject)
 
 WORK_HEIGHT_PX = 64
 SHARP = 0.05  # sharpness at which nothing is lost

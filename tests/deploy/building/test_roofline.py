@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import pytest
 
 from calib.graph_cost import GraphCost, LayerCost, Stored, graph_cost
 from deploy.building.jetson_modules import MODULES, JetPack, JetsonModule
-from deploy.building.roofline import bound, estimate, estimate_json
+from deploy.building.roofline import bound, estimate
 from deploy.building.roofline_table import estimate_text
 from engines.errors import BadInput
 from engines.manifest import load_manifest
@@ -214,16 +213,6 @@ def test_text_has_the_figures_of_the_estimate(engine_folder: Path) -> None:
     )
     assert f" {row.images_per_s:.0f} " in line
     assert line.split()[2:4] == ["int8", "12"]
-
-
-def test_json_has_bounds_and_modules(engine_folder: Path) -> None:
-    found = estimate(engine_folder, batches=(1,))
-    read = json.loads(estimate_json(found))
-    assert read["estimate"]["notice"][0].startswith("ESTIMATE")
-    assert len(read["modules"]) == len(MODULES)
-    first = read["estimate"]["graphs"][0]["bounds"][0]
-    assert first["images_per_s"] == found.graphs[0].bounds[0].images_per_s
-    assert len(first["most_expensive"]) == 3
 
 
 def test_folder_without_a_float_graph_is_refused(engine_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.frames import Frame
-from deploy.tracking.crop_quality import REJECTS, Reject, judge
+from deploy.tracking.crop_quality import Reject, judge
 from deploy.tracking.crops import CropSelector, CropSettings, crop_settings, cut
 from deploy.tracking.tracker import TrackedBox
 from tests.camera_fakes import SHAPE
@@ -89,10 +89,6 @@ def test_a_rejected_crop_is_tried_again_at_the_next_frame_and_counted() -> None:
     assert set(evidence.rejects) <= {"edge", "flat", "blurred"}
     assert selector.rejects == evidence.rejects
     assert selector.finish(1).crops == 0  # forgotten
-
-
-def test_every_reason_has_a_name() -> None:
-    assert set(REJECTS) == {"edge", "small", "aspect", "covered", "flat", "blurred", "faint"}
 
 
 def test_nothing_is_cut_from_a_picture_that_the_camera_repeats() -> None:
