@@ -24,6 +24,7 @@ SPEED = (
     "bench_gallery.py",
     "bench_cameras.py",
     "bench_camera_memory.py",
+    "bench_cold_start.py",
 )
 OF_A_MODEL = ("bench_dataset.py", "bench_quantization.py", "bench_calibration.py")
 

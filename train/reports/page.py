@@ -93,6 +93,7 @@ svg.key { display: inline-block; margin-right: 6px; }
 code { font: 13px ui-monospace, "SF Mono", Menlo, monospace; }
 pre { overflow-x: auto; background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 12px; }
 @media (max-width: 600px) { main { padding: 20px 10px 40px; } section { padding: 16px 14px; } h1 { font-size: 24px; }
+  table { font-size: 14px; } th, td { padding: 6px 5px; } th { font-size: 12px; } td.words { min-width: 130px; }
   .tiles { grid-template-columns: repeat(2, 1fr); } .tile b { font-size: 22px; } }
 """
 )
