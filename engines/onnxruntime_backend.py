@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from engines.errors import BadInput
 from engines.loaded import MAX_BATCH, chunks
+from engines.silent_runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ class OnnxRuntimeRun:
     """One session; its runs are safe from several threads, each with buffers of its own."""
 
     def __init__(self, path: Path, options: LoadOptions, provider: str) -> None:
-        runtime: Any = onnxruntime
+        runtime = import_onnxruntime()
         if provider not in runtime.get_available_providers():
             raise BadInput(
                 f"expected ONNX Runtime with {provider}, got {', '.join(runtime.get_available_providers())}; "
@@ -67,7 +67,7 @@ class OnnxRuntimeRun:
 
 def session_options(options: LoadOptions) -> Any:
     """Return the session's options for this graph."""
-    runtime: Any = onnxruntime
+    runtime = import_onnxruntime()
     found = runtime.SessionOptions()
     found.log_severity_level = 3  # errors only: its warnings are about its own graph rewriting
     if options.threads is not None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from engines.silent_runtimes import import_openvino
+
 
 @functools.cache
 def openvino_core() -> Any:
     """Return the core; its properties are left at their defaults, a model brings its own."""
-    import openvino
-
-    return openvino.Core()
+    return import_openvino().Core()

@@ -11,7 +11,6 @@ Shapes: B batch, H height, W width, C channel.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +19,7 @@ import numpy as np
 from deploy.detection.heads.form import TensorSpec
 from engines.errors import BadInput, first_line
 from engines.openvino_core import openvino_core
+from engines.silent_runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class OnnxRuntimeGraph:
     name = "onnxruntime"
 
     def __init__(self, path: Path, threads: int, size_px: tuple[int, int]) -> None:
-        onnxruntime: Any = importlib.import_module("onnxruntime")  # ships no types
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: its warnings are about its own graph rewriting
         options.intra_op_num_threads = threads

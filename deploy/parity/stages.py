@@ -24,6 +24,7 @@ from deploy.parity.figures import difference
 from engines.errors import first_line
 from engines.manifest import MODALITIES, PRECISIONS, load_manifest, verified_path
 from engines.open import RUNTIMES
+from engines.silent_runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +140,7 @@ def embed_file(
 
 def plain_session(model: bytes) -> Any:
     """Open an ONNX model in ONNX Runtime on the CPU, with every rewriting of the graph off."""
-    import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
-
-    runtime: Any = onnxruntime
+    runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
