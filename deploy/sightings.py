@@ -11,7 +11,7 @@
 | box      | every tracked box, with --every-box | for scoring against a truth |
 | camera   | a camera is lost, comes back, freezes | its state and the reason |
 | load     | the loop degrades or recovers | the level and what it means |
-| trouble  | a part fails, or works again | engine, detector, gallery or a sink, and the reason |
+| trouble  | a part fails, or works again | engine, detector or gallery, and the reason |
 | end      | last line | totals of the run |
 
 `time_s` counts from the start of the run (recordings: frame / fps); `started` in the run line makes it absolute.
@@ -192,7 +192,7 @@ class Sink(Protocol):
 
 
 def to_json(record: Record) -> str:
-    """Return a record as one line of JSON, the event first; times to the millisecond, the rest to four decimals."""
+    """Return a record as one line of JSON, the event first; numbers to four decimals."""
     fields = {field.name: _plain(getattr(record, field.name)) for field in dataclasses.fields(record)}
     return json.dumps({"event": record.event, **fields}, allow_nan=False)
 

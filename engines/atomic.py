@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def atomic_path(target: Path) -> Generator[Path]:
-    """Yield a temporary path beside target that replaces it on success and vanishes on failure.
+def atomic_path(target: Path, *, private: bool = False) -> Generator[Path]:
+    """Yield a temporary path beside target that replaces it on success and vanishes on failure; private: for its owner.
 
     The file is flushed to the disk before the rename, so a power cut leaves the old file or the new one.
     """
@@ -29,7 +29,7 @@ def atomic_path(target: Path) -> Generator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o600 if private else 0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -21,8 +21,10 @@ import numpy as np
 
 from engines.atomic import write_text
 from engines.errors import BadInput
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 PERSON_M = 1.7  # people of 1.5 and 1.9 m are off by a tenth of the shift
 EDGE = 0.02  # of the picture: a box that ends there is cut off, and its height says nothing
 FORMAT = 1
+LARGEST_PX, FARTHEST_PX = 100_000, 1e6  # a picture's side, and where a point may come to lie
 # Of the person's height: detectors' boxes of one person in two pictures differ by about a tenth of it.
 SLACK, REACH = 0.1, 0.25
 SIZE_SLACK, SIZE_REACH = math.log(1.2), math.log(1.6) - math.log(1.2)
@@ -56,6 +59,17 @@ class Alignment:
     def project(self, point_N2: Points, pixels_per_metre_N: Points) -> Points:
         """Return the visible pixels of infrared pixels at these scales."""
         return project(np.reshape(self.matrix, (3, 3)), np.asarray(self.shift), point_N2, pixels_per_metre_N)
+
+    def refuse_sizes(self, visible: str, infrared: str, size_px: Mapping[str, tuple[int, int]]) -> None:
+        """Raise BadInput where a camera that has given a picture gives another size than the one aligned."""
+        for name, aligned_px in ((visible, self.visible_px), (infrared, self.infrared_px)):
+            got = size_px.get(name, (0, 0))
+            if got not in ((0, 0), aligned_px):
+                raise BadInput(
+                    f"alignment of {visible} and {infrared}: expected pictures of {aligned_px[0]}x{aligned_px[1]} from "
+                    f"{name}, got {got[0]}x{got[1]}; set the camera back, or align the pair again with "
+                    "deploy/align_cameras.py"
+                )
 
     def person(self, infrared_box_4: ArrayLike) -> Points:
         """Return the visible box (4) of a person's infrared box."""
@@ -100,7 +114,7 @@ def load_alignment(path: Path) -> Alignment:
     """Read an alignment; every defect is one line."""
     again = "make it anew with deploy/align_cameras.py"
     try:
-        raw: object = json.loads(path.read_text(encoding="utf-8"))
+        raw: object = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path}: expected an alignment, got no such file; {again}") from error
     except (OSError, ValueError) as error:
@@ -116,11 +130,56 @@ def load_alignment(path: Path) -> Alignment:
         if len(value) != length or not all(map(_is_number, value)):
             raise BadInput(f"{path}: {name}: expected {length} numbers, got {fields[name]!r}; {again}")
         fields[name] = tuple(value)
-    return Alignment(**fields)
+    for name, (what, fits) in _FITS.items():
+        if not fits(fields[name]):
+            raise BadInput(f"{path}: {name}: expected {what}, got {fields[name]!r}; {again}")
+    found = Alignment(**fields)
+    if not _maps(found):
+        raise BadInput(f"{path}: matrix: expected a map of the whole infrared picture, got {found.matrix}; {again}")
+    return found
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_size(value: tuple[object, ...]) -> bool:
+    return all(isinstance(side, int) and 1 <= side <= LARGEST_PX for side in value)
+
+
+def _is_some(value: object) -> bool:
+    return _is_number(value) and cast("float", value) >= 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_some(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_FITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "visible_px": ("width and height in pixels", _is_size),
+    "infrared_px": ("width and height in pixels", _is_size),
+    "residual_px": ("a number of 0 or more", _is_some),
+    "residual_p95_px": ("a number of 0 or more", _is_some),
+    "views": ("a whole number of 0 or more", _is_count),
+    "points": ("a whole number of 0 or more", _is_count),
+    "model": ("a text", _is_text),
+    "created": ("a text", _is_text),
+}
+
+
+def _maps(found: Alignment) -> bool:
+    """Say whether the four corners of the infrared picture have a place: then so has all that is between them."""
+    width, height = found.infrared_px
+    corner_43 = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    with np.errstate(all="ignore"):
+        place_43 = corner_43 @ np.reshape(found.matrix, (3, 3)).T
+        limit_4 = FARTHEST_PX * np.abs(place_43[:, 2])
+        fits = (place_43[:, 2] > 0).all() or (place_43[:, 2] < 0).all()
+        return bool(fits and (np.abs(place_43[:, :2]) <= limit_4[:, None]).all() and max(map(abs, found.shift)) < 1e6)
 
 
 def _is_cut(box_4: Points, size_px: tuple[int, int]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.assembly.installation import make_sources, quieten
+from deploy.assembly.installation import make_sources, quieten, refusal_of_device
 from deploy.cameras.camera import Camera
 from deploy.cameras.pairing import moments
 from deploy.cameras.redact import redact
@@ -74,10 +74,12 @@ class Look:
     frames: int = 0
     last: Frame | None = None
     ages_s: list[float]
+    refusal: str = ""  # why this device cannot be a camera: nothing is waited for
 
     @property
     def enough(self) -> bool:
-        return self.frames >= FRAMES or self.camera.ended or self.camera.health().state == "failed"
+        state = self.camera.health().state
+        return bool(self.refusal) or self.frames >= FRAMES or self.camera.ended or state == "failed"
 
     @property
     def verdict(self) -> tuple[bool, str]:
@@ -85,7 +87,7 @@ class Look:
         health = self.camera.health()
         name = f"{self.camera.name} ({self.camera.modality}, {redact(self.camera.site.uri)})"
         if self.last is None:
-            return False, f"{name}: no picture; {health.reason or health.state}"
+            return False, f"{name}: no picture; {self.refusal or health.reason or health.state}"
         parts = [
             f"{name}: {self.source.raw}",
             f"{self.frames} frames",
@@ -108,7 +110,7 @@ def dry_run(options: Options) -> int:
         looks: dict[str, Look] = {}
         for site, source in zip(options.cameras, sources, strict=True):
             camera = Camera(site, source, arrival=arrival, origin_s=origin_s, patient=True)
-            looks[site.name] = Look(camera=camera, source=source, ages_s=[])
+            looks[site.name] = Look(camera=camera, source=source, ages_s=[], refusal=refusal_of_device(site))
             camera.start()
         for look in looks.values():
             stack.enter_context(look.camera)
@@ -141,4 +143,4 @@ def _save(looks: list[Look]) -> None:
         else:
             display.note(look.camera.name, "no picture")
     status = Status(engine="dry run", time_s=0.0, frames_per_s=0.0, summary="nothing was started, nothing is kept")
-    write_png(PICTURE, display.compose(status))
+    write_png(PICTURE, display.compose(status), private=True)

@@ -207,6 +207,8 @@ def install(options: Options, clock: Clock, sources: Sequence[Source], stack: Ex
         serve_page(page, page_run, outputs, *page_at, stack)
     notifier = Notifier(clock)
     cameras = open_cameras(stack, options, sources, clock)
+    for names, alignment in alignments.items():
+        alignment.refuse_sizes(*names, {camera.name: camera.size_px for camera in cameras})
     timing = StageClock(time.perf_counter, outputs.metrics.stage)
     onlookers = [*outputs.onlookers, *([page.feed] if page else [])]
     onlookers += open_picture(
@@ -291,8 +293,8 @@ def open_cameras(stack: ExitStack, options: Options, sources: Sequence[Source], 
     are what a wrong command line looks like. Beside one that works, the others are waited for.
     """
     if not options.patient:
-        for site in options.cameras:
-            refuse_device(site)
+        for refusal in filter(None, map(refusal_of_device, options.cameras)):
+            raise BadInput(refusal)
     arrival = threading.Condition()
     cameras = [
         Camera(site, source, arrival=arrival, origin_s=clock.origin_s, patient=options.patient)
@@ -307,12 +309,11 @@ def open_cameras(stack: ExitStack, options: Options, sources: Sequence[Source], 
     return opened
 
 
-def refuse_device(site: CameraSite) -> None:
-    """Raise BadInput for a device of this machine that cannot be the camera."""
-    if site.uri.isdigit() or site.uri.startswith("/dev/"):
-        refusal = explain_refusal(site.name, site.uri)
-        if refusal is not None:
-            raise BadInput(refusal.reason)
+def refusal_of_device(site: CameraSite) -> str:
+    """Say why a device of this machine cannot be the camera; empty where it can, or where it is no device."""
+    device = site.uri.isdigit() or site.uri.startswith("/dev/")
+    refusal = explain_refusal(site.name, site.uri) if device else None
+    return "" if refusal is None else refusal.reason
 
 
 def make_lane(camera: Camera, site: CameraSite, detector: Healing[Detector], options: Options) -> Lane:

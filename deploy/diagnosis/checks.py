@@ -44,14 +44,13 @@ LEAST_FREE_GB = 2.0
 PACKAGES = (
     "numpy",
     "opencv-python",
-    "openvino",
-    "onnxruntime",
     "pillow",
     "scipy",
     "pyyaml",
     "paho-mqtt",
     "prometheus-client",
 )
+RUNTIMES = ("openvino", "onnxruntime", "pycuda")  # pycuda: what TensorRT runs through; one of them is enough
 # All of them install the same folder, cv2: whoever came last wins, and removing one breaks the other.
 OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 WRITERS = ("mp4v", "avc1", "MJPG")
@@ -77,12 +76,17 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> list
 def check_packages(installed: Callable[[str], str | None] | None = None) -> list[Finding]:
     """Look for what is missing, and for two packages that fill one folder."""
     version = installed or _version
-    found = [f"{name} {number}" for name in PACKAGES if (number := version(name))]
+    found = [f"{name} {number}" for name in (*PACKAGES, *RUNTIMES) if (number := version(name))]
     missing = [name for name in PACKAGES if not version(name) and name != "opencv-python"]
     findings = [Finding(subject="packages", state="ok", text=", ".join(found))]
     for name in missing:
         findings.append(
             Finding(subject="packages", state="problem", text=f"{name} is missing", advice=f"pip install {name}")
+        )
+    if not any(map(version, RUNTIMES)):
+        advice = "pip install openvino onnxruntime on a CPU, pycuda where TensorRT is"
+        findings.append(
+            Finding(subject="packages", state="problem", text="nothing that runs an engine is installed", advice=advice)
         )
     doubles = [name for name in OPENCVS if version(name)]
     if len(doubles) > 1:

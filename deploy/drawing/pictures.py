@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def write_png(path: Path, image_HWC: NDArray[np.uint8]) -> None:
-    """Write a PNG atomically."""
+def write_png(path: Path, image_HWC: NDArray[np.uint8], *, private: bool = False) -> None:
+    """Write a PNG atomically; private: nobody else may read it."""
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path, private=private) as temporary:
             _, data = cv2.imencode(".png", image_HWC[:, :, ::-1])
             temporary.write_bytes(data.tobytes())
     except OSError as error:

@@ -14,7 +14,7 @@
 | crosslight_identities_total, crosslight_matched_identities_total | | named in this run; seen by both kinds of cameras |
 | crosslight_gallery_people, crosslight_gallery_tracklets | | |
 | crosslight_sink_queue, crosslight_sink_lost_total | sink | |
-| crosslight_last_round_age_seconds | | how long ago the loop was alive |
+| crosslight_rounds_total, crosslight_last_round_age_seconds | | rounds of the loop; how long ago it was alive |
 
 No label holds an address or a name of a person.
 """  # noqa: E501

@@ -12,7 +12,7 @@ sightings file written with --every-box.
 
 from __future__ import annotations
 
-import json
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from deploy.sightings import TrackKey
 from engines.errors import BadInput
 from engines.manifest import MODALITIES
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ class Run:
 def read_truth(path: Path) -> Truth:
     """Read a truth file of either form."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = parse_json(path.read_text(encoding="utf-8"))
         cameras: dict[str, TruthCamera] = {}
         boxes: Boxes = defaultdict(list)
         for name, entry in raw["cameras"].items():
@@ -90,8 +91,8 @@ def read_truth(path: Path) -> Truth:
             table: dict[str, Any] = {"modality": name, "place": "", "fps": raw["fps"], "boxes": entry} if old else entry
             cameras[name] = _camera(table)
             for row in table["boxes"]:
-                boxes[Spot(name, int(row["frame"]))].append(Person(int(row["identity"]), _box(row["box"])))
-        unknowns = frozenset(int(identity) for identity in raw.get("unknowns", []))
+                boxes[Spot(name, _whole(row["frame"]))].append(Person(_whole(row["identity"]), _box(row["box"])))
+        unknowns = frozenset(_whole(identity) for identity in raw.get("unknowns", []))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{path}: expected a truth file with cameras, frames, identities and boxes, got {error!r}"
@@ -100,18 +101,23 @@ def read_truth(path: Path) -> Truth:
 
 
 def _camera(table: dict[str, Any]) -> TruthCamera:
-    modality, fps = table["modality"], float(table["fps"])
+    modality, fps = table["modality"], _number(table["fps"])
     if modality not in MODALITIES or fps <= 0:
         raise ValueError(f"modality {modality!r} at {fps:g} frames a second")
-    return TruthCamera(modality=modality, place=str(table["place"]), fps=fps, start_s=float(table.get("start_s", 0.0)))
+    return TruthCamera(
+        modality=modality, place=str(table["place"]), fps=fps, start_s=_number(table.get("start_s", 0.0))
+    )
 
 
 def read_run(path: Path) -> Run:
     """Read a sightings file that was written with --every-box."""
     reader = _RunReader()
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            reader.take(json.loads(line))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            if line != following and following.startswith(line):
+                continue  # a full disk cut it short; the whole line follows
+            reader.take(cast("dict[str, Any]", parse_json(line)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: expected a sightings file of run_cameras, got {error!r}") from error
     if reader.identities and not reader.boxes:
@@ -140,23 +146,24 @@ class _RunReader:
         match record["event"]:
             case "run":
                 rate = record.get("false_match_rate")
-                self.false_match_rate = None if rate is None else float(rate)
+                self.false_match_rate = None if rate is None else _number(rate)
             case "box":
-                spot = Spot(record["camera"], record["frame"])
-                self.boxes[spot].append(Person(record["track"], _box(record["box_px"])))
+                spot = Spot(str(record["camera"]), _whole(record["frame"]))
+                self.boxes[spot].append(Person(_whole(record["track"]), _box(record["box_px"])))
             case "sighting" | "track":
                 # A track has a sighting before its end: a run that was killed leaves no more than that.
-                key = TrackKey(record["camera"], record["track"])
-                self.modalities[key] = record["modality"]
+                key = TrackKey(str(record["camera"]), _whole(record["track"]))
+                self.modalities[key] = str(record["modality"])
                 self.matched[key] = _track(record.get("matched_track"))
-                self._identify(key, record["identity"])
+                self._identify(key, None if record["identity"] is None else _whole(record["identity"]))
             case "revision":
-                self._identify(_track(record["track"]), record["after"])
+                self._identify(_track(record["track"]), _whole(record["after"]))
             case "split":
-                self._absorbed.pop(record["after"], None)  # an identity that was absorbed may come back by a split
-                self._identify(_track(record["track"]), record["after"])
+                after = _whole(record["after"])
+                self._absorbed.pop(after, None)  # an identity that was absorbed may come back by a split
+                self._identify(_track(record["track"]), after)
             case "merge":
-                self._merge(record["kept"], record["absorbed"])
+                self._merge(_whole(record["kept"]), _whole(record["absorbed"]))
             case _:
                 pass
 
@@ -168,6 +175,8 @@ class _RunReader:
         self.identities[key] = identity
 
     def _merge(self, kept: int, absorbed: int) -> None:
+        if kept == absorbed:
+            raise ValueError(f"a merge of identity {kept} with itself")
         self._absorbed.pop(kept, None)
         self._absorbed[absorbed] = kept
         for key, identity in self.identities.items():
@@ -179,9 +188,21 @@ def _track(raw: object) -> TrackKey | None:
     if raw is None:
         return None
     table = cast("dict[str, Any]", raw)
-    return TrackKey(str(table["camera"]), int(table["track"]))
+    return TrackKey(str(table["camera"]), _whole(table["track"]))
 
 
 def _box(raw: Sequence[Any]) -> tuple[float, float, float, float]:
-    left, top, width, height = (float(value) for value in raw)
+    left, top, width, height = (_number(value) for value in raw)
     return left, top, width, height
+
+
+def _number(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        raise ValueError(f"{raw!r} in the place of a number")
+    return float(raw)
+
+
+def _whole(raw: object) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise ValueError(f"{raw!r} in the place of a whole number")
+    return raw

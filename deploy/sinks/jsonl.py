@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from deploy.sightings import Record
 
 MOST_MB = 100.0
-KEEP_FILES = 10  # NAME.1 is the newest; a gigabyte in all
+KEEP_MB = 1000.0  # all files together
+MOST_FILES = 1000  # a service that cannot start comes to this many
 
 
 class JsonlFile:
-    """A file of records. Earlier files are NAME.1, NAME.2 ...; every file begins with the run's first record.
+    """A file of records. Earlier files are NAME.1 (the newest), NAME.2 ...; each begins with its run's first record.
 
-    A write that fails (disk full) raises OSError; the record may be given again and never makes a broken line.
+    A write that fails (disk full) raises OSError, and the record may be given again: what was cut short stays as a line
+    of its own, and the whole line follows.
     """
 
     name = "jsonl"
 
-    def __init__(self, path: Path, *, most_mb: float = MOST_MB, keep_files: int = KEEP_FILES) -> None:
-        self._path, self._most_bytes, self._keep = path, round(most_mb * 1e6), keep_files
+    def __init__(self, path: Path, *, most_mb: float = MOST_MB, keep_mb: float = KEEP_MB) -> None:
+        self._path, self._most_bytes, self._keep_bytes = path, round(most_mb * 1e6), round(keep_mb * 1e6)
         self._torn = False
         self._bytes = 0
         self._headed = False  # the file has its first record
@@ -87,11 +89,21 @@ class JsonlFile:
         return self._file
 
     def _turn_names(self) -> None:
-        for number in range(self._keep, 0, -1):
-            older = self._numbered(number)
-            newer = self._path if number == 1 else self._numbered(number - 1)
-            if newer.exists():
-                newer.replace(older)
+        """Move every file to the next number, and leave out the oldest beyond the room that they may take."""
+        files = [self._path]
+        while len(files) <= MOST_FILES and self._numbered(len(files)).is_file():
+            files.append(self._numbered(len(files)))
+        room = self._keep_bytes
+        kept = 0
+        for file in files[:MOST_FILES]:
+            room -= file.stat().st_size
+            if room < 0 and kept:  # the run before is kept whatever it takes
+                break
+            kept += 1
+        for file in files[kept:]:
+            file.unlink()
+        for number in range(kept, 0, -1):
+            files[number - 1].replace(self._numbered(number))
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

@@ -9,7 +9,7 @@ Shapes: T tracks, N embeddings of all tracks, D embedding, P pairs of tracks.
 from __future__ import annotations
 
 import json
-import zipfile
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ from deploy.sightings import TrackKey
 from engines.atomic import atomic_path
 from engines.errors import BadInput
 from engines.manifest import MODALITIES, Modality
+from engines.npz_file import read_arrays
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +83,7 @@ class Evidence:
         }
         rows = [track.embedding_ND for track in self.tracks]
         try:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
+            with atomic_path(path, private=True) as temporary, temporary.open("wb") as file:
                 np.savez(
                     file,
                     about=np.array(json.dumps(about)),
@@ -101,12 +103,10 @@ def load_evidence(path: Path) -> Evidence:
     if not path.is_file():
         raise BadInput(f"--evidence: expected a file of recorded evidence, found none at {path}; {AGAIN}")
     try:
-        # NumPy leaves a damaged file open where it opened it itself.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        about: object = json.loads(str(arrays["about"]))
+        arrays = read_arrays(path)
+        about: object = parse_json(str(arrays["about"]))
         return _evidence(cast("dict[str, Any]", about), arrays)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(
             f"{path}: expected recorded evidence, got a file that cannot be read ({error}); {AGAIN}"
         ) from error
@@ -116,12 +116,16 @@ def _evidence(about: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Evid
     if about["format"] != FORMAT:
         raise ValueError(f"format {about['format']!r} instead of {FORMAT}")
     embedding_ND, quality_N, count_T = (arrays[name] for name in ("embedding_ND", "quality_N", "count_T"))
+    meeting_P4 = arrays["meeting_P4"]
+    forms = ((embedding_ND, 2, "f"), (quality_N, 1, "f"), (count_T, 1, "i"), (meeting_P4, 2, "f"))
+    if any(array.ndim != axes or array.dtype.kind != kind for array, axes, kind in forms):
+        raise ValueError("arrays of other shapes or types")
     listed: list[list[Any]] = about["tracks"]
-    if embedding_ND.ndim != 2 or len(listed) != len(count_T) or (count_T < 1).any():
+    if len(listed) != len(count_T) or (count_T < 1).any() or (count_T > len(embedding_ND)).any():
         raise ValueError(f"{len(listed)} tracks with {len(count_T)} counts")
     if not len(embedding_ND) == len(quality_N) == count_T.sum():
         raise ValueError(f"{len(embedding_ND)} embeddings, {len(quality_N)} qualities, {count_T.sum()} counted")
-    if not (np.isfinite(embedding_ND).all() and np.isfinite(quality_N).all()):
+    if not all(np.isfinite(array).all() for array in (embedding_ND, quality_N, meeting_P4)):
         raise ValueError("an embedding is not finite")
     ends = np.cumsum(count_T)[:-1]
     rows = zip(np.split(embedding_ND, ends), np.split(quality_N, ends), strict=True)
@@ -129,13 +133,13 @@ def _evidence(about: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Evid
     tracks = tuple(_track(values, *row, grounds) for values, row in zip(listed, rows, strict=True)) if listed else ()
     meetings = tuple(
         Meeting(first=int(first), second=int(second), apart_s=apart, at_one_s=at_one)
-        for first, second, apart, at_one in arrays["meeting_P4"].tolist()
+        for first, second, apart, at_one in meeting_P4.tolist()
     )
     if any(not 0 <= m.first < len(tracks) or not 0 <= m.second < len(tracks) for m in meetings):
         raise ValueError("a meeting of tracks that are not there")
     words = {name: str(about[name]) for name in ("model", "engine", "created")}
     return Evidence(
-        seconds=float(about["seconds"]),
+        seconds=_seconds(about["seconds"]),
         grounds=grounds,
         tracks=tracks,
         meetings=meetings,
@@ -146,13 +150,20 @@ def _evidence(about: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Evid
 
 def _track(values: list[Any], embedding_ND: Float, quality_N: Float, grounds: Mapping[str, str]) -> EvidenceTrack:
     camera, number, modality, first_s, last_s = values
-    if modality not in MODALITIES or camera not in grounds:
+    if modality not in MODALITIES or camera not in grounds or isinstance(number, float):
         raise ValueError(f"a track of camera {camera!r}, modality {modality!r}")
     return EvidenceTrack(
         key=TrackKey(camera, int(number)),
         modality=modality,
-        first_s=float(first_s),
-        last_s=float(last_s),
+        first_s=_seconds(first_s),
+        last_s=_seconds(last_s),
         embedding_ND=np.asarray(embedding_ND, np.float32),
         quality_N=np.asarray(quality_N, np.float32),
     )
+
+
+def _seconds(value: object) -> float:
+    seconds = float(cast("float", value))
+    if not math.isfinite(seconds):
+        raise ValueError(f"a time of {seconds}")
+    return seconds

@@ -143,11 +143,11 @@ def _bars(canvas_HWC: Pixels, base: int, values_N: NDArray[np.float64], colour: 
 
 def _limits(canvas_HWC: Pixels, base: int, found: Finding, calibration: Calibration) -> None:
     """Draw the thresholds of the smallest and the largest gallery; ? has too few strangers behind it."""
-    taken = -1000
-    for people in (GALLERIES[0], GALLERIES[-1]):
+    free = WIDTH_PX - MARGIN_PX  # from the right: the cosine rises with the people
+    for people in (GALLERIES[-1], GALLERIES[0]):
         x = _place(calibration.thresholds.least(found.direction, people))
         cv2.line(canvas_HWC, (x, base - PLOT_PX - 2), (x, base), LIMIT, 2)
         text = f"among {people}" + ("" if calibration.thresholds.supported(found.direction, people) else "?")
-        left = max(x + 5, taken)
-        left = min(left, WIDTH_PX - MARGIN_PX - text_mask(text, 13).shape[1])
-        taken = left + 8 + put_text(canvas_HWC, text, (left, base - PLOT_PX - 19), 13, INK)
+        left = min(x + 5, free - text_mask(text, 13).shape[1])
+        put_text(canvas_HWC, text, (left, base - PLOT_PX - 19), 13, INK)
+        free = left - 8

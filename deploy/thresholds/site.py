@@ -97,6 +97,11 @@ def verdict(found: Finding, false_match_rate: float) -> str:
     least = found.measured.least_rate
     if found.written:
         return "written"
+    if found.measured.supported(false_match_rate):
+        return (
+            "not written: nobody would reach it, for some strangers are as alike as one person; did they cross and "
+            "swap tracks (the most alike are named)? Use a better --detector, or fewer people at a time"
+        )
     worth = found.measured.tails[0].effective_pairs
     needed = LEAST_ABOVE / false_match_rate
     hint = f", or ask for --false-match-rate {_rounded_up(least)}" if least < 0.5 else ""
@@ -104,6 +109,11 @@ def verdict(found: Finding, false_match_rate: float) -> str:
         f"not written: its strangers are worth {worth:.0f} independent pairs, {100 * false_match_rate:g} % needs "
         f"{needed:.0f}; record about {needed / worth:.1f} times as many different people{hint}"
     )
+
+
+def _can_match(measured: Measured, false_match_rate: float) -> bool:
+    """Say whether a cosine below 1, to the digits that are shown, keeps the rate in a search among one person."""
+    return round(measured.least(false_match_rate), 3) < 1.0
 
 
 def _tracks(evidence: Evidence, relations: Relations) -> list[Track]:
@@ -135,7 +145,9 @@ def _find(
     return Finding(
         direction=direction,
         measured=measured,
-        written=measured is not None and measured.supported(false_match_rate),
+        written=measured is not None
+        and measured.supported(false_match_rate)
+        and _can_match(measured, false_match_rate),
         impostor_N=strangers.similarity_N,
         genuine_N=score(tracks, direction, same_TT).similarity_N,
         genuine_source=source,

@@ -306,6 +306,21 @@ def test_a_direction_without_evidence_is_refused_and_the_others_are_written() ->
     assert "120 tracks of about 120 people in 1.7 minutes" in found.thresholds.source
 
 
+def test_a_direction_that_nobody_could_reach_is_refused_and_says_why() -> None:
+    """Everybody has a double who was seen at the same time: tracks that were swapped look like that."""
+    evidence = site_evidence(120, 0, cameras=("door",))
+    tracks = [
+        dataclasses.replace(one, embedding_ND=evidence.tracks[3 * (place // 3)].embedding_ND)
+        for place, one in enumerate(evidence.tracks)
+    ]
+    found = calibrate(dataclasses.replace(evidence, tracks=tuple(tracks)), false_match_rate=0.5)
+    finding = found.findings[3]
+    assert finding.measured is not None
+    assert finding.measured.supported(0.5)
+    assert not found.thresholds.measured
+    assert "not written: nobody would reach it" in verdict(finding, 0.5)
+
+
 def test_too_little_evidence_says_how_much_more_is_needed() -> None:
     found = calibrate(site_evidence(30, 0, cameras=("door",)), false_match_rate=0.01)
     assert not found.thresholds.measured
@@ -375,6 +390,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_evidence_is_read_as_it_was_saved(saved: Path) -> None:
     expected, found = site_evidence(240, 3, cameras=("yard", "door-ir", "yard")), load_evidence(saved)
+    assert saved.stat().st_mode & 0o777 == 0o600  # it says what people look like
     assert (found.model, found.engine, found.seconds, found.grounds) == ("m1", expected.engine, 100.0, GROUNDS)
     assert found.meetings == expected.meetings
     for one, other in zip(found.tracks, expected.tracks, strict=True):

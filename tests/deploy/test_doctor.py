@@ -52,15 +52,23 @@ def test_an_old_python_is_a_problem() -> None:
 
 
 def test_two_opencvs_are_a_problem_with_the_line_that_mends_it() -> None:
-    versions: dict[str, str] = dict.fromkeys((*checks.PACKAGES, "opencv-contrib-python"), "1.0")
+    versions: dict[str, str] = dict.fromkeys((*checks.PACKAGES, "openvino", "opencv-contrib-python"), "1.0")
     finding = next(item for item in check_packages(lambda name: versions.get(name)) if item.state == "problem")
     assert finding.text == "opencv-python and opencv-contrib-python are both installed and overwrite each other"
     assert finding.advice == "pip uninstall -y opencv-python opencv-contrib-python && pip install opencv-python"
 
 
 def test_a_missing_package_is_a_problem() -> None:
-    versions: dict[str, str] = {str(name): "1.0" for name in checks.PACKAGES if name != "scipy"}
+    versions: dict[str, str] = {str(name): "1.0" for name in (*checks.PACKAGES, "openvino") if name != "scipy"}
     assert only(check_packages(lambda name: versions.get(name)), "problem") == ["scipy is missing"]
+
+
+@pytest.mark.parametrize(("runtimes", "problems"), [(["openvino"], 0), (["pycuda"], 0), ([], 1)])
+def test_one_runtime_is_enough(runtimes: list[str], problems: int) -> None:
+    """A Jetson has TensorRT and pycuda, and needs neither OpenVINO nor ONNX Runtime."""
+    installed = {*checks.PACKAGES, *runtimes}
+    told = only(check_packages(lambda name: "1.0" if name in installed else None), "problem")
+    assert told == ["nothing that runs an engine is installed"] * problems
 
 
 def test_opencv_is_read_off_its_build() -> None:

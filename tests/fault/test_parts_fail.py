@@ -282,7 +282,7 @@ def test_a_disk_that_is_full_when_the_sightings_turn_over_loses_no_older_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "s.jsonl"
-    sink = JsonlFile(path, most_mb=0.001, keep_files=3)
+    sink = JsonlFile(path, most_mb=0.001, keep_mb=0.004)
     sink.deliver(start())
     for number in range(12):
         sink.deliver(trouble(number))

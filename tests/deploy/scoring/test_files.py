@@ -11,6 +11,7 @@ from deploy import score_sightings
 from deploy.scoring.score import Person, Spot, TruthCamera, read_run, read_truth, score
 from deploy.sightings import TrackKey
 from engines.errors import BadInput
+from tests.exit_code import exit_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,18 @@ def test_files_are_read_and_merges_are_followed(tmp_path: Path) -> None:
     found = score(read_run(tmp_path / "s.jsonl"), read_truth(tmp_path / "t.json"))
     assert (found.pair_precision, found.pair_recall, found.idf1) == (1.0, 1.0, 1.0)
     assert found.false_match_rate == 0.01
+
+
+def test_a_line_that_a_full_disk_cut_short_is_passed_over_where_the_whole_one_follows(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    write_run(path, box_of("visible", 1), end_of("visible", 1, 3))
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text(whole[0][:40] + "\n" + "".join(whole))
+    found = read_run(path)
+    assert (sum(map(len, found.boxes.values())), found.identities) == (1, {TrackKey("visible", 1): 3})
+    path.write_text(whole[0][:40] + "\n" + whole[1])
+    with pytest.raises(BadInput, match="expected a sightings file of run_cameras"):
+        read_run(path)
 
 
 KEY = {"camera": "visible", "track": 1}
@@ -143,5 +156,5 @@ def test_the_script_writes_a_table_or_json(tmp_path: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert (found["pair_precision"], found["idf1"], found["newcomers_falsely_matched"]) == (1.0, 1.0, None)
     assert found["cross"] == {"predicted": 1, "true": 1, "correct": 1}
-    assert score_sightings.main([*files, "--overlap", "0"]) == 2
+    assert exit_code(score_sightings.main, [*files, "--overlap", "0"]) == 2
     assert "above 0" in capsys.readouterr().err

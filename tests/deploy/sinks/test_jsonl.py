@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploy.sightings import to_json
 from deploy.sinks.jsonl import JsonlFile
 from engines.errors import BadInput
 from tests.record_material import merge, run_start
@@ -29,12 +30,25 @@ def test_every_line_is_in_the_file_at_once(tmp_path: Path) -> None:
 
 def test_earlier_runs_are_kept_and_numbered(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    for kept in range(4):
-        sink = JsonlFile(path, keep_files=2)
+    for kept in range(15):
+        sink = JsonlFile(path)
         sink.deliver(merge(kept))
         sink.close()
-    found = {item.name: lines(item)[0]["kept"] for item in sorted(tmp_path.iterdir())}
-    assert found == {"s.jsonl": 3, "s.jsonl.1": 2, "s.jsonl.2": 1}
+    found = {item.name: lines(item)[0]["kept"] for item in tmp_path.iterdir()}
+    assert found == {"s.jsonl": 14} | {f"s.jsonl.{number}": 14 - number for number in range(1, 15)}
+
+
+@pytest.mark.parametrize(("room_lines", "kept"), [(2.5, [3, 2, 1]), (0.1, [3, 2])])
+def test_the_oldest_files_leave_when_all_together_take_too_much(
+    room_lines: float, kept: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "s.jsonl"
+    line_mb = (len(to_json(merge(0))) + 1) / 1e6
+    for number in range(4):
+        sink = JsonlFile(path, keep_mb=room_lines * line_mb)
+        sink.deliver(merge(number))
+        sink.close()
+    assert sorted((lines(item)[0]["kept"] for item in tmp_path.iterdir()), reverse=True) == kept
 
 
 def test_a_full_file_turns_over_and_the_next_begins_with_the_run(tmp_path: Path) -> None:
