@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Build an inference engine from a trained model: export, calibrate, quantise, check against PyTorch."""
 
 from __future__ import annotations
@@ -8,17 +9,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engines.command_line import Parser
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    from deploy.building.options import options
+
+    return options(__doc__)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    import sys
-
-    from deploy.building.options import parse
-
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 
     def body() -> None:
+        import sys
+
         from deploy.building.request import request_of
 
         request = request_of(args)

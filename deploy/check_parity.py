@@ -1,44 +1,54 @@
+# PYTHON_ARGCOMPLETE_OK
 """Check the engines of a folder against the PyTorch model that they were built from: every runtime, stage and layer."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXAMPLES = """examples:
-  python deploy/check_parity.py engines/built/mcja --picture parity.png --json parity.json
-  python deploy/check_parity.py engines/built/mcja --data ~/SYSU-MM01 --backend tensorrt --precision fp16 int8
-needs: the held-out images, which are not in the folder. No PyTorch: the build wrote its reference into the folder.
-exit codes: 0 all limits hold, 1 a limit is broken, 2 bad input
-"""
-PRECISIONS = ["fp32", "fp16", "int8"]
+    from engines.command_line import Parser
+
+EXAMPLES = (
+    "python deploy/check_parity.py engines/built/mcja --picture parity.png --json parity.json",
+    "python deploy/check_parity.py engines/built/mcja --data ~/SYSU-MM01 --backend tensorrt --precision fp16 int8",
+)
+NOTES = """Needs the held-out images, which are not in the engine folder; no PyTorch, for the build wrote what it gave
+into the folder.
+
+Exit codes: 0 all limits hold, 1 a limit is broken, 2 bad input."""
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="check_parity", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import EVERY_BACKEND, PRECISIONS, measure, whole
+
+    parser = Parser("check_parity", __doc__, EXAMPLES, notes=NOTES)
+    add = parser.add_argument_group("model").add_argument
+    add("engine", type=Path, metavar="ENGINE", help="engine folder of build_engine.py")
+    add(
+        "--backend", choices=EVERY_BACKEND, default="auto", metavar="NAME",
+        help="runtime: %(choices)s (default: auto, all that run here)",
+    )  # fmt: skip
+    add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="NAME", help="%(choices)s")
+    points = measure("a number of points of mAP", least=0)
+    add("--max-map-drop", type=points, default=0.5, metavar="POINTS", help="of mAP, of 100, that may be lost")
     add = parser.add_argument_group("input").add_argument
-    add("engine", type=Path, metavar="ENGINE_FOLDER", help="what deploy/build_engine.py made")
-    add("--data", type=Path, metavar="DIR", help="tree of the held-out images (default: the build's)")
-    add("--images", type=int, metavar="N", help="compare the first N only (default: all)")
-    add = parser.add_argument_group("engine").add_argument
-    add("--backend", default="auto", metavar="NAME", help="tensorrt, openvino, torch, ... (default: all that run here)")
-    add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="default: all")
-    add("--max-map-drop", type=float, default=0.5, metavar="POINTS", help="of mAP, in 100 (default: 0.5)")
+    add("--data", type=Path, metavar="FOLDER", help="dataset with the held-out images (default: the build's)")
+    images = whole("a whole number of images")
+    add("--images", type=images, metavar="N", help="compare the first N held-out images (default: all)")
     add = parser.add_argument_group("output").add_argument
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
-    add("--picture", type=Path, metavar="FILE.png", help="also draw them (needs matplotlib)")
-    add("--junit", type=Path, metavar="FILE.xml", help="also write a test case for each engine and stage")
-    return parser.parse_args(argv)
+    add("--picture", type=Path, metavar="FILE", help="also draw them, .png; needs matplotlib")
+    add("--junit", type=Path, metavar="FILE", help="also write a test case per engine and stage, .xml")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 

@@ -1,33 +1,40 @@
+# PYTHON_ARGCOMPLETE_OK
 """Say what is on this device, what is missing for a run, and what to do about it."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EPILOG = """Ends with exit code 1 where something will not work, else 0.
+    from engines.command_line import Parser
 
-examples:
-  python deploy/doctor.py
-  python deploy/doctor.py --engine engines/built/people --gallery gallery.db --json"""
+EXAMPLES = (
+    "python deploy/doctor.py",
+    "python deploy/doctor.py --engine engines/built/people --gallery gallery.db --json",
+)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="doctor", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+
+    parser = Parser(
+        "doctor", __doc__, EXAMPLES, notes="Exit codes: 0 no problem, 1 something will not work, 2 bad input."
     )
-    parser.add_argument("--engine", type=Path, metavar="FOLDER", help="default: the newest in engines/built")
-    parser.add_argument("--gallery", metavar="WHERE", help="also read the whole gallery")
-    parser.add_argument("--json", action="store_true", help="findings as JSON, one list")
-    return parser.parse_args(argv)
+    add = parser.add_argument_group("model").add_argument
+    add("--engine", type=Path, metavar="FOLDER", help="engine folder (default: the newest in engines/built)")
+    add = parser.add_argument_group("gallery").add_argument
+    add("--gallery", metavar="WHERE", help="file, qdrant:FOLDER or qdrant+http://HOST:6333/NAME to read")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", action="store_true", help="print the findings as JSON, one list, instead of the table")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 

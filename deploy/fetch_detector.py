@@ -1,13 +1,15 @@
+# PYTHON_ARGCOMPLETE_OK
 """Fetch a person detector as ONNX: the published YOLOX-nano, or any file by its address and SHA-256."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from engines.command_line import Parser
 
 # YOLOX-nano (Megvii, Apache-2.0), 416 x 416, 3.7 MB, as published in Kazuhito00/YOLOX-ONNX-TFLite-Sample (Apache-2.0):
 # the file that every figure of this project was measured with.
@@ -17,17 +19,28 @@ YOLOX_NANO_URLS = tuple(
 )
 YOLOX_NANO_SHA256 = "695e750a5d5754bb5a8d5325643b59282191a7e7a564e435a415fd3c578eab14"
 
+EXAMPLES = (
+    "python deploy/fetch_detector.py",
+    "python deploy/fetch_detector.py --out /opt/detectors",
+    'python deploy/fetch_detector.py --url https://example.org/yolox_s.onnx --sha256 "$SHA256"',
+)
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="fetch_detector", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("detectors"), metavar="FOLDER", help="default: detectors")
-    parser.add_argument("--url", help="another file, such as a larger YOLOX of Megvii's releases; needs --sha256")
-    parser.add_argument("--sha256", metavar="HEX", help="what that file must hash to")
-    return parser.parse_args(argv)
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+
+    parser = Parser("fetch_detector", __doc__, EXAMPLES)
+    add = parser.add_argument_group("input").add_argument
+    add("--url", metavar="URL", help="another file, such as a larger YOLOX; needs --sha256 (default: YOLOX-nano)")
+    add("--sha256", metavar="HEX", help="64 digits that the file of --url must hash to (default: YOLOX-nano's)")
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, default=Path("detectors"), metavar="FOLDER", help="folder that receives the file")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 

@@ -1,96 +1,80 @@
+# PYTHON_ARGCOMPLETE_OK
 """Recognise people across visible and infrared cameras with a built engine."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SOURCE = "device index, /dev path, rtsp:// or http:// address, csi://0, gst:PIPELINE, video, folder or synthetic:"
-EXAMPLES = """examples:
-  python deploy/run_cameras.py --rgb 0 --ir 2 --dry-run
-  python deploy/run_cameras.py --rgb 0 --ir 2 --gallery gallery.db --web
-  python deploy/run_cameras.py --site site.yaml --patient"""
+    from engines.command_line import Parser
+
+EXAMPLES = (
+    "python deploy/run_cameras.py --rgb 0 --ir 2 --dry-run",
+    "python deploy/run_cameras.py --rgb 0 --ir 2 --gallery gallery.db --web",
+    "python deploy/run_cameras.py --rgb door=rtsp://10.0.0.5/live --ir thermal=/dev/video2 --save out.mp4",
+    "python deploy/run_cameras.py --site site.yaml --patient",
+)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; what is not typed is None, so that a site file can say it."""
-    parser = argparse.ArgumentParser(
-        prog="run_cameras",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    group = parser.add_argument_group("input")
-    add_cameras(group)
-    group.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames of a camera")
-    group.add_argument(
-        "--patient",
-        action="store_true",
-        default=None,
-        help="start although a camera refuses for good, and say so (for a service)",
-    )
-    group.add_argument(
-        "--dry-run",
-        action="store_true",
-        default=None,
-        help="open the cameras, look at 30 pictures of each, save one, stop",
-    )
-    group = parser.add_argument_group("model")
-    add_model(group)
-    group.add_argument(
-        "--auto-build", action="store_true", default=None, help="build the plan that this GPU lacks (minutes, once)"
-    )
-    group.add_argument("--threshold", type=float, metavar="COSINE", help="one least cosine for every match")
-    group.add_argument(
-        "--thresholds", type=Path, metavar="FILE", help="from calibrate_threshold.py (default: engine's)"
-    )
-    group.add_argument("--embed-every", type=int, metavar="N", help="frames between crops of a track (10)")
-    group.add_argument("--most-crops", type=int, metavar="N", help="crops of a track (8)")
-    group = parser.add_argument_group("memory")
-    group.add_argument(
-        "--gallery", metavar="WHERE", help="file, qdrant:FOLDER or qdrant+http://HOST:6333/NAME (default: memory)"
-    )
-    group.add_argument("--keep-days", type=float, metavar="DAYS", help="how long people who were not enrolled stay (7)")
-    group = parser.add_argument_group("output")
-    group.add_argument("--sightings", type=Path, metavar="FILE", help="JSON lines (sightings.jsonl)")
-    group.add_argument(
-        "--every-box", action="store_true", default=None, help="record every tracked box too, for scoring"
-    )
-    group.add_argument("--record-crops", type=Path, metavar="DIR", help="keep embedded crops, to calibrate on")
-    group.add_argument("--save", type=Path, metavar="FILE", help="annotated video, .mp4")
-    group.add_argument("--show", action="store_true", default=None, help="annotated video in a window; q ends it")
-    group.add_argument("--web", type=int, nargs="?", const=8080, metavar="PORT", help="page on 127.0.0.1 (8080)")
-    group.add_argument("--listen", metavar="HOST:PORT", help="page for other machines; needs a token")
-    group.add_argument("--token", help="of the page; better: environment variable CROSSLIGHT_TOKEN")
-    group.add_argument("--mqtt", metavar="URL", help="mqtt://USER@HOST:1883/TOPIC; password: CROSSLIGHT_MQTT_PASSWORD")
-    group.add_argument("--webhook", metavar="URL", help="POST every sighting and event as JSON")
-    return parser.parse_args(argv)
+def parser() -> Parser:
+    """Return the command line; what is not typed is None, so that a site file can say it."""
+    from deploy.assembly.arguments import SOURCES, add_cameras, add_model
+    from engines.command_line import Parser
+    from engines.option_values import measure, whole
 
-
-def add_cameras(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
-    """Add what names the cameras of a site."""
-    group.add_argument("--rgb", action="append", metavar="SOURCE", help=f"visible camera, also NAME=SOURCE: {SOURCE}")
-    group.add_argument("--ir", action="append", metavar="SOURCE", help="infrared camera, also NAME=SOURCE")
-    group.add_argument("--site", type=Path, metavar="FILE", help="YAML with cameras, places and every option")
-    group.add_argument(
-        "--ir-invert", action="store_true", default=None, help="white-hot thermal: invert infrared for the detector"
+    frames, crops, port = whole("a whole number of frames"), whole("a whole number of crops"), whole("a port number")
+    parser = Parser("run_cameras", __doc__, EXAMPLES, notes=f"{SOURCES}\n\nWhat is typed wins over the site file.")
+    add_cameras(parser)
+    add = add_model(parser)
+    add("--auto-build", action="store_true", default=None, help="build the plan that this GPU lacks (minutes, once)")
+    add = parser.add_argument_group("run").add_argument
+    add("--dry-run", action="store_true", default=None, help="look at 30 frames of each camera, save one, stop")
+    add("--max-frames", type=frames, metavar="N", help="stop after N frames of a camera (default: never)")
+    add("--patient", action="store_true", default=None, help="start although a camera refuses for good (for a service)")
+    add = parser.add_argument_group("matching").add_argument
+    add("--thresholds", type=Path, metavar="FILE", help="of calibrate_threshold.py (default: the engine's own)")
+    add("--threshold", type=measure("a cosine"), metavar="COSINE", help="one for all, -1 to 1")
+    add("--embed-every", type=frames, metavar="N", help="frames between two crops of a track (default: 10)")
+    add("--most-crops", type=crops, metavar="N", help="crops of a track that are embedded (default: 8)")
+    add = parser.add_argument_group("gallery").add_argument
+    add("--gallery", metavar="WHERE", help="file, qdrant:FOLDER or qdrant+http://HOST:6333/NAME (default: memory)")
+    add(
+        "--keep-days",
+        type=measure("a number of days"),
+        metavar="DAYS",
+        help="until people who are not enrolled are erased (default: 7)",
     )
-
-
-def add_model(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
-    """Add what names the engine and the detector."""
-    group.add_argument("--engine", type=Path, metavar="FOLDER", help="default: the newest in engines/built")
-    group.add_argument("--backend", help="runtime of the engine (default: the fastest here)")
-    group.add_argument("--precision", help="fp32, fp16 or int8 (default: the engine's fastest)")
-    group.add_argument("--detector", type=Path, metavar="FILE", help="ONNX (default: motion, fixed cameras)")
+    add = parser.add_argument_group("output").add_argument
+    add("--sightings", type=Path, metavar="FILE", help="JSON lines (default: sightings.jsonl)")
+    add("--every-box", action="store_true", default=None, help="record every tracked box too, for score_sightings.py")
+    add("--record-crops", type=Path, metavar="FOLDER", help="keep embedded crops, to calibrate on")
+    add("--save", type=Path, metavar="FILE", help="annotated video, .mp4")
+    add("--show", action="store_true", default=None, help="annotated video in a window; q ends the run")
+    add = parser.add_argument_group("web page and messages").add_argument
+    add(
+        "--web",
+        type=port,
+        nargs="?",
+        const=8080,
+        metavar="PORT",
+        help="page for this machine only, PORT 8080 if none is typed (default: no page)",
+    )
+    add("--listen", metavar="HOST:PORT", help="page for other machines too; needs a token (default: no page)")
+    add("--token", metavar="TEXT", help="of the page (default: environment variable CROSSLIGHT_TOKEN)")
+    add(
+        "--mqtt",
+        metavar="URL",
+        help="mqtt://USER@HOST:1883/TOPIC; password in CROSSLIGHT_MQTT_PASSWORD",
+    )
+    add("--webhook", metavar="URL", help="POST every sighting and event as JSON")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     import os
 

@@ -1,33 +1,32 @@
+# PYTHON_ARGCOMPLETE_OK
 """Run the whole road on synthetic people: data, training, engine, parity, two camera streams, report."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engines.command_line import Parser
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="run_demo",
-        description=__doc__,
-        epilog="examples:\n  make demo\n  python deploy/run_demo.py --out trial --quick",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder that is filled (default: demo)"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="few people, two epochs: shows only that every stage works"
-    )
-    return parser.parse_args(argv)
+EXAMPLES = ("make demo", "python deploy/run_demo.py", "python deploy/run_demo.py --out trial --quick")
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+
+    parser = Parser("run_demo", __doc__, EXAMPLES)
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, default=Path("demo"), metavar="FOLDER", help="folder that is filled")
+    add("--quick", action="store_true", help="few people, two epochs: shows only that every stage works")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 

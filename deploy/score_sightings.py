@@ -1,26 +1,41 @@
+# PYTHON_ARGCOMPLETE_OK
 """Score a sightings file of run_cameras --every-box against a truth file."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
+    from engines.command_line import Parser
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="score_sightings", description=__doc__)
-    parser.add_argument("sightings", type=Path, help="sightings.jsonl")
-    parser.add_argument("truth", type=Path, help="truth.json of make_site or make_streams")
-    parser.add_argument("--overlap", type=float, default=0.5, help="least intersection over union of a match (0.5)")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
-    return parser.parse_args(argv)
+EXAMPLES = (
+    "python deploy/score_sightings.py sightings.jsonl site/truth.json",
+    "python deploy/score_sightings.py sightings.jsonl truth.json --overlap 0.3 --json",
+)
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import measure
+
+    parser = Parser("score_sightings", __doc__, EXAMPLES)
+    add = parser.add_argument_group("input").add_argument
+    add("sightings", type=Path, metavar="SIGHTINGS", help="JSON lines of run_cameras.py --every-box")
+    add("truth", type=Path, metavar="TRUTH", help="truth.json of make_site.py or make_streams.py")
+    share = measure("a share", above=0, most=1)
+    add("--overlap", type=share, default=0.5, metavar="SHARE", help="least intersection over union of a match, 0 to 1")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", action="store_true", help="print the figures as JSON, one line, instead of the table")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 
@@ -32,10 +47,7 @@ def write_score(args: argparse.Namespace) -> None:
 
     from deploy.scoring.score import read_run, read_truth, score
     from deploy.scoring.table import score_json, score_table
-    from engines.errors import BadInput
 
-    if not 0 < args.overlap <= 1:
-        raise BadInput(f"--overlap: expected a share above 0 and up to 1, got {args.overlap:g}")
     result = score(read_run(args.sightings), read_truth(args.truth), args.overlap)
     sys.stdout.write(score_json(result) + "\n" if args.json else score_table(result))
 

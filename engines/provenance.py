@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def git_revision() -> str:
-    """Return the commit of this source tree, with "+changes" when files differ from it, or "unknown" without git."""
+    """Return the commit of this source tree, with "+changes" when files differ from it.
+
+    Without git it is what a device bundle wrote into COMMIT, or "unknown".
+    """
     root = Path(__file__).resolve().parents[1]
     try:
         head = subprocess.run(
@@ -31,7 +34,8 @@ def git_revision() -> str:
             timeout=10,
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        packed = root / "COMMIT"
+        return packed.read_text(encoding="utf-8").strip() if packed.is_file() else "unknown"
     return f"{head}+changes" if status.strip() else head
 
 

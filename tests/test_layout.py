@@ -36,8 +36,8 @@ SCRIPTS = sorted(
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 DEPENDENCIES = {
-    "cv2", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "paho", "PIL",
-    "playwright", "prometheus_client", "pycuda", "pytest", "qdrant_client", "qdrant_edge", "scipy", "sklearn",
+    "argcomplete", "cv2", "hypothesis", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript",
+    "openvino", "packaging", "paho", "PIL", "playwright", "prometheus_client", "pycuda", "pytest", "qdrant_client", "qdrant_edge", "scipy", "sklearn",
     "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm", "yaml",
 }  # fmt: skip
 
@@ -90,7 +90,9 @@ def test_script_answers_help_from_a_bare_clone(script: str, tmp_path: Path) -> N
         [sys.executable, "-I", str(ROOT / script), "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
+    purpose, _, rest = done.stdout.partition("\n\n")
+    assert purpose.endswith(".")
+    assert rest.startswith("usage: ")
 
 
 def test_no_module_takes_a_name_that_python_or_we_already_use() -> None:

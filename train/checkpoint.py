@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from train.method import Method
 
 FORMAT = 2
+KINDS = {
+    "method": str,
+    "recipe": dict,
+    "identity_count": int,
+    "epoch": int,
+    "model": dict,
+    "optimizer": dict,
+    "precision": dict,
+    "dataset": dict,
+    "metrics": dict,
+    "git_revision": str,
+}
 TRAINING_TOOLS = ("torch", "lightning-fabric", "numpy", "pillow")
 
 
@@ -73,9 +85,10 @@ def load_checkpoint(path: Path, method_name: str | None = None) -> Checkpoint:
     """Read a checkpoint of ours; with method_name, refuse one of another method."""
     raw = read_weights(path, "checkpoint")
     if raw.get("crosslight_checkpoint") == 1:  # had one optimiser, without a name
-        raw["optimizer"] = {"all": raw["optimizer"]}
+        raw["optimizer"] = {"all": raw.get("optimizer")}
     elif raw.get("crosslight_checkpoint") != FORMAT:
         raise BadInput(f"{path}: expected a Crosslight checkpoint of format {FORMAT}; train/train_model.py writes one")
+    _check(path, raw)
     if method_name is not None and raw["method"] != method_name:
         raise BadInput(f"{path}: expected a checkpoint of method {method_name!r}, got one of {raw['method']!r}")
     recipe = replace_checked(
@@ -95,6 +108,17 @@ def load_checkpoint(path: Path, method_name: str | None = None) -> Checkpoint:
         git_revision=raw["git_revision"],
         created=str(raw.get("created", "")),
     )
+
+
+def _check(path: Path, raw: dict[str, Any]) -> None:
+    for name, kind in KINDS.items():
+        value = raw.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+            raise BadInput(
+                f"{path}: expected {kind.__name__} for {name!r} of a checkpoint, got {type(value).__name__}; train again"
+            )
+    if not all(isinstance(name, str) for name in (*raw["recipe"], *raw["model"])):
+        raise BadInput(f"{path}: expected names in a checkpoint's recipe and weights, got other keys; train again")
 
 
 def build_method(checkpoint: Checkpoint) -> Method:

@@ -51,7 +51,7 @@ def imagenet_weights(
     weights = read_weights(path, "file of ImageNet weights")
     foreign = [str(name) for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if foreign:
-        raise BadInput(f"{path}: expected a file of ImageNet weights, got {foreign[0]!r} in it, which is no tensor")
+        raise BadInput(f"{path}: expected a file of ImageNet weights, got {foreign[0]!r} in it, which is no weight")
     if impossible := impossible_values(weights):
         raise BadInput(f"{path}: expected ImageNet weights, got values that cannot be: {impossible[0]}; fetch it again")
     return _with_counters({name: value.detach() for name, value in weights.items()}, path), str(path)

@@ -1,43 +1,52 @@
+# PYTHON_ARGCOMPLETE_OK
 """Turn a checkpoint of MPANet's, MCJA's or AlignGAN's public code into a Crosslight checkpoint."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXAMPLES = """examples:
-  python train/import_checkpoint.py mpanet model_best.pth --out mpanet.pt
-  python train/import_checkpoint.py mcja sysu_model_best-90.pth --out mcja.pt --report keys.json
-  python train/import_checkpoint.py aligngan AlignGAN/models --out aligngan.pt
-"""
+    from engines.command_line import Parser
+
+EXAMPLES = (
+    "python train/import_checkpoint.py mpanet model_best.pth --out mpanet.pt",
+    "python train/import_checkpoint.py mcja sysu_model_best-90.pth --out mcja.pt --report keys.json",
+    "python train/import_checkpoint.py aligngan AlignGAN/models --out aligngan.pt",
+)
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from train.methods import METHODS
+
+    parser = Parser("import_checkpoint", __doc__, EXAMPLES)
+    add = parser.add_argument_group("model").add_argument
+    add("method", choices=tuple(METHODS), metavar="METHOD", help="mpanet, mcja or aligngan")
+    add(
+        "file", type=Path, metavar="WEIGHTS",
+        help="its state dict; of aligngan the folder with model-0_STEP.pkl to model-7_STEP.pkl",
+    )  # fmt: skip
+    add(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="recipe setting that its weights do not tell; repeatable (default: the recipe's)",
+    )  # fmt: skip
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write, a new file")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="also write every missing, unexpected and unfit key as JSON",
     )
-    parser.add_argument("method", help="mpanet, mcja or aligngan")
-    parser.add_argument(
-        "file", type=Path, help="its state dict; for aligngan the folder with model-0_STEP.pkl to model-7_STEP.pkl"
-    )
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that its weights do not tell"
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", type=Path, required=True, metavar="FILE", help="checkpoint to write; a new file")
-    output.add_argument(
-        "--report", type=Path, metavar="FILE", help="write every missing, unexpected and unfit key as JSON"
-    )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
     from train.importing import run_import

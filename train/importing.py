@@ -60,8 +60,8 @@ def run_import(args: argparse.Namespace) -> None:
     sys.stdout.write(
         f"{args.method}: {checkpoint.identity_count} identities, {checkpoint.recipe.backbone}, "
         f"D {method.embedding_dim}, {parameters:,} parameters, all {len(checkpoint.model)} keys\n"
-        f"wrote {args.out}; next: python train/evaluate_model.py {args.out} --data DIR\n"
-        f"or: python deploy/build_engine.py {args.out} --data DIR\n"
+        f"wrote {args.out}; next: python train/evaluate_model.py {args.out} --data FOLDER\n"
+        f"or: python deploy/build_engine.py {args.out} --data FOLDER\n"
     )
 
 

@@ -250,7 +250,7 @@ def check_records(records: Sequence[ImageRecord], recipe: Recipe) -> list[int]:
     }
     for modality, found in by_modality.items():
         if not found:
-            raise BadInput(f"expected training images of both modalities, got no {modality} ones; check the dataset")
+            raise BadInput(f"expected training images of both modalities, got no {modality} ones; check the data set")
     both = set.intersection(*by_modality.values())
     if len(both) < recipe.identities_per_batch:
         raise BadInput(
@@ -284,6 +284,10 @@ def _check_same_run(earlier: Checkpoint, recipe: Recipe, identities: int, folder
         raise BadInput(f"{folder}: {CHECKPOINT_NAME} was imported and holds no optimiser state; start a new run")
     for name, value in vars(recipe).items():
         if name != "epochs" and getattr(earlier.recipe, name) != value:
-            raise BadInput(f"{folder}: the run has {name}={getattr(earlier.recipe, name)!r}, asked was {value!r}")
+            raise BadInput(
+                f"{folder}: the run has {name}={getattr(earlier.recipe, name)!r}, asked was {value!r}; leave it out"
+            )
     if earlier.identity_count != identities:
-        raise BadInput(f"{folder}: the run has {earlier.identity_count} identities, the data now {identities}")
+        raise BadInput(
+            f"{folder}: the run has {earlier.identity_count} identities, the data now {identities}; name its data"
+        )

@@ -1,41 +1,68 @@
+# PYTHON_ARGCOMPLETE_OK
 """Write a synthetic site: recordings of two to four cameras, the truth of who is where, and its site file."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+
+    from engines.command_line import Parser
 
 log = logging.getLogger(__name__)
 MINUTES = {2: 5.0, 3: 3.0, 4: 3.0}  # one place takes longer for everybody to come back
 
+EXAMPLES = (
+    "python train/make_site.py --out site",
+    "python train/make_site.py --out door --cameras 2 --identities 8 --infrared thermal --seed 3",
+)
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    help_out = "new folder that receives the recordings, truth.json and site.yaml"
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_out)
-    parser.add_argument(
-        "--cameras", type=int, choices=(2, 3, 4), default=4, help="2: a door; 3, 4: and a yard (default: 4)"
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import measure, whole
+
+    parser = Parser("make_site", __doc__, EXAMPLES)
+    people, minutes, seed = (
+        whole("a whole number of people"),
+        measure("a number of minutes"),
+        whole("a whole number", least=0),
     )
-    parser.add_argument("--identities", type=int, default=20, metavar="N", help="who come and come back (default: 20)")
-    parser.add_argument("--unknowns", type=int, default=4, metavar="N", help="others who come once (default: 4)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="length (default: 3; 5 with two cameras)")
-    parser.add_argument(
+    add = parser.add_argument_group("content").add_argument
+    cameras = whole("a whole number of cameras", least=2, most=4)
+    add("--cameras", type=cameras, default=4, metavar="N", help="2: a door; 3 or 4: and a yard")
+    add("--identities", type=people, default=20, metavar="N", help="people who come and come back")
+    add("--unknowns", type=people, default=4, metavar="N", help="others, who come once")
+    add("--minutes", type=minutes, metavar="MINUTES", help="length (default: 3; 5 with two cameras)")
+    add(
         "--infrared",
         choices=("nir", "thermal"),
         default="nir",
-        help="near wave, or long wave of 16 bits (default: nir)",
+        metavar="NAME",
+        help="near wave, or long wave of 16 bits: %(choices)s",
     )
-    parser.add_argument("--seed", type=int, default=0, help="give the data set's, for people of its kind (default: 0)")
-    return parser.parse_args(argv)
+    add(
+        "--seed",
+        type=seed,
+        default=0,
+        metavar="N",
+        help="same number, same bytes; give the dataset's for people of its kind",
+    )
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="new folder that receives the recordings, truth.json and site.yaml",
+    )  # fmt: skip
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 
@@ -45,12 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make(args: argparse.Namespace) -> None:
     import time
 
-    from engines.errors import BadInput
     from train.datasets.synthetic_site import SiteShape, plan_site
     from train.datasets.synthetic_site_files import write_site
 
-    if args.seed < 0:
-        raise BadInput(f"expected a --seed of 0 or more, got {args.seed}")
     shape = SiteShape(
         cameras=args.cameras,
         identities=args.identities,

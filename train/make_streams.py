@@ -1,32 +1,53 @@
+# PYTHON_ARGCOMPLETE_OK
 """Write two synthetic camera streams that see the same people at the same time, and the truth of who is where."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+
+    from engines.command_line import Parser
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = (
+    "python train/make_streams.py --out streams",
+    "python train/make_streams.py --out thermal --infrared thermal --people 12 --seed 3",
+)
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    help_out = "new folder that receives visible.mp4, infrared.mp4 and truth.json"
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=help_out)
-    parser.add_argument("--people", type=int, default=8, metavar="N", help="who walks through (default: 8)")
-    parser.add_argument(
-        "--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)"
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import whole
+
+    parser = Parser("make_streams", __doc__, EXAMPLES)
+    add = parser.add_argument_group("content").add_argument
+    add("--people", type=whole("a whole number of people"), default=8, metavar="N", help="who walk through")
+    add("--infrared", choices=("nir", "thermal"), default="nir", metavar="NAME", help="near or long wave: %(choices)s")
+    seed = whole("a whole number", least=0)
+    add(
+        "--seed",
+        type=seed,
+        default=0,
+        metavar="N",
+        help="same number, same bytes; give the dataset's for people of its kind",
     )
-    parser.add_argument("--seed", type=int, default=0, help="give the data set's, for people of its kind (default: 0)")
-    return parser.parse_args(argv)
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--out", type=Path, required=True, metavar="FOLDER",
+        help="new folder that receives visible.mp4, infrared.mp4 and truth.json",
+    )  # fmt: skip
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 
@@ -34,12 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make(args: argparse.Namespace) -> None:
-    from engines.errors import BadInput
     from train.datasets.synthetic_stream_files import write_streams
     from train.datasets.synthetic_streams import StreamShape
 
-    if args.seed < 0:
-        raise BadInput(f"expected a --seed of 0 or more, got {args.seed}")
     shape = StreamShape(people=args.people)
     frames = write_streams(args.out, shape, seed=args.seed, infrared=args.infrared)
     log.info(

@@ -1,40 +1,55 @@
-"""Write a synthetic visible-infrared data set in the layout of SYSU-MM01."""
+# PYTHON_ARGCOMPLETE_OK
+"""Write a synthetic visible-infrared dataset in the layout of SYSU-MM01."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+
+    from engines.command_line import Parser
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = (
+    "python train/make_synthetic.py --out data/people",
+    "python train/make_synthetic.py --out data/thermal --infrared thermal --train-identities 500 --seed 3",
+    "python train/make_synthetic.py --out data/like-sysu --like-sysu ~/SYSU-MM01/exp --blank",
+)
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder that receives the tree")
-    output.add_argument("--workers", type=int, metavar="N", help="processes (default: every core)")
-    content = parser.add_argument_group("content")
-    content.add_argument("--train-identities", type=int, metavar="N", help="people to train on (default: 320)")
-    content.add_argument("--val-identities", type=int, metavar="N", help="people to validate on (default: 20)")
-    content.add_argument("--test-identities", type=int, metavar="N", help="people to test on (default: 60)")
-    content.add_argument(
-        "--infrared", choices=("nir", "thermal"), default="nir", help="near or long wave (default: nir)"
-    )
-    content.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
-    sysu = parser.add_argument_group("the real cardinalities of SYSU-MM01 (45,863 images)")
-    sysu.add_argument("--like-sysu", type=Path, metavar="SPLITS", help="folder with the published split files")
-    sysu.add_argument("--only", nargs="+", choices=("train", "val", "test"), help="write only these splits' images")
-    sysu.add_argument("--blank", action="store_true", help="4 x 8 grey images: quick, for counting")
-    return parser.parse_args(argv)
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import whole
+
+    parser = Parser("make_synthetic", __doc__, EXAMPLES)
+    people, processes = whole("a whole number of people"), whole("a whole number of processes", least=1)
+    add = parser.add_argument_group("content").add_argument
+    add("--train-identities", type=people, metavar="N", help="people to train on (default: 320)")
+    add("--val-identities", type=people, metavar="N", help="people to validate on (default: 20)")
+    add("--test-identities", type=people, metavar="N", help="people to test on (default: 60)")
+    add("--infrared", choices=("nir", "thermal"), default="nir", metavar="NAME", help="near or long wave: %(choices)s")
+    add("--seed", type=whole("a whole number", least=0), default=0, metavar="N", help="same number, same bytes")
+    add = parser.add_argument_group("the real cardinalities of SYSU-MM01 (45,863 images)").add_argument
+    add("--like-sysu", type=Path, metavar="FOLDER", help="with the published split files")
+    add(
+        "--only", nargs="+", choices=("train", "val", "test"), metavar="SPLIT",
+        help="write the images of these splits: %(choices)s (default: all)",
+    )  # fmt: skip
+    add("--blank", action="store_true", help="4 x 8 px grey images: quick, for counting")
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, required=True, metavar="FOLDER", help="new folder that receives the dataset")
+    add("--workers", type=processes, metavar="N", help="processes (default: every core)")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 
@@ -57,8 +72,6 @@ def make(args: argparse.Namespace) -> None:
         raise BadInput("--only chooses splits of --like-sysu; give that too, or --train-identities and its like")
     if exp is not None and given:
         raise BadInput("--like-sysu fixes who is in which split; leave out the numbers of identities")
-    if args.seed < 0 or (args.workers is not None and args.workers < 1):
-        raise BadInput("expected a --seed of 0 or more and at least 1 of --workers")
     if exp is not None:
         plan = plan_like_sysu(
             exp, seed=args.seed, style=SceneStyle(), infrared=args.infrared, only=args.only or SPLITS, blank=args.blank

@@ -73,7 +73,7 @@ class Method(nn.Module):
     @classmethod
     def public_shape(cls, weights: Mapping[str, Tensor]) -> tuple[Recipe, int]:
         """Read the recipe and the number of identities that a checkpoint of the public code was made with."""
-        raise BadInput(f"method {cls.name!r} has no public checkpoints to import; mcja, mpanet and aligngan have")
+        raise BadInput(f"expected a method with public checkpoints (mcja, mpanet, aligngan), got {cls.name!r}")
 
     def public_name(self, name: str) -> str:
         """Return what a key of this network's state dict is called in a checkpoint of the public code."""

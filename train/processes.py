@@ -51,7 +51,9 @@ def launch(hardware: Hardware) -> Fabric:
     try:
         fabric = _fabric(hardware, here, processes)
     except (ValueError, RuntimeError) as error:
-        raise BadInput(f"--accelerator {hardware.accelerator}: {error}") from error
+        raise BadInput(
+            f"--accelerator {hardware.accelerator}: training cannot start there ({error}); take cpu"
+        ) from error
     if hardware.precision == "16-mixed" and fabric.device.type == "cpu":  # Fabric would quietly take bf16
         raise BadInput("--precision 16-mixed: expected a GPU, got a CPU, which trains in bf16-mixed or 32-true")
     fabric.launch()

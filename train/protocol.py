@@ -144,7 +144,7 @@ def build_protocol(
     """
     lineages = LINEAGES.get(dataset.name)
     if lineages is None:
-        raise BadInput(f"expected a dataset out of {', '.join(LINEAGES)}, got {dataset.name!r}")
+        raise BadInput(f"expected a data set out of {', '.join(LINEAGES)}, got {dataset.name!r}")
     if lineage not in lineages:
         raise BadInput(f"expected a lineage of {dataset.name} out of {', '.join(lineages)}, got {lineage!r}")
     if dataset.name == "sysu":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engines.errors import BadInput
+from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,8 +72,7 @@ def replace_checked(recipe: RecipeT, values: Mapping[str, Any]) -> RecipeT:
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(sorted(fields))}"
+            hint = did_you_mean(name, fields) or f"; it has {', '.join(sorted(fields))}"
             raise BadInput(f"{type(recipe).__name__} has no setting {name!r}{hint}")
         checked[name] = _like(name, value, getattr(recipe, name))
     return dataclasses.replace(recipe, **checked)

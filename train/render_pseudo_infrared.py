@@ -1,28 +1,42 @@
+# PYTHON_ARGCOMPLETE_OK
 """Render an infrared look-alike of a visible clip, frame for frame, to try the cameras without an infrared one."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+
+    from engines.command_line import Parser
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = (
+    "python train/render_pseudo_infrared.py visible.mp4 --out infrared.mp4",
+    "python train/render_pseudo_infrared.py visible.mp4 --out noisier.mp4 --seed 7",
+)
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("video", type=Path, help="visible clip that OpenCV can read")
-    parser.add_argument("--out", type=Path, required=True, metavar="MP4", help="file to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the sensor noise (default: 0)")
-    return parser.parse_args(argv)
+
+def parser() -> Parser:
+    """Return the command line."""
+    from engines.command_line import Parser
+    from engines.option_values import whole
+
+    parser = Parser("render_pseudo_infrared", __doc__, EXAMPLES)
+    add = parser.add_argument_group("input").add_argument
+    add("video", type=Path, metavar="VIDEO", help="visible clip that OpenCV can read")
+    add("--seed", type=whole("a whole number", least=0), default=0, metavar="N", help="of the sensor noise")
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, required=True, metavar="FILE", help="video to write, .mp4")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+    args = parser().parse_args(argv)
 
     from engines.errors import run_script
 

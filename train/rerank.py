@@ -120,7 +120,7 @@ def _stack(
     if min(settings.k1, settings.k2) < 1 or max(settings.k1 + 1, settings.k2) > candidates:
         raise BadInput(
             f"expected k1 under and k2 up to {candidates}, the images that can be neighbours, and both at least 1; "
-            f"got k1 {settings.k1} and k2 {settings.k2}; lower them for a small test set"
+            f"got k1 {settings.k1} and k2 {settings.k2}; use a test set with more images of a person"
         )
     if not 0.0 <= settings.weight <= 1.0:
         raise BadInput(f"expected a weight between 0 and 1, got {settings.weight}")

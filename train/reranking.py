@@ -30,7 +30,7 @@ def check_reranking(name: str, dataset: str) -> None:
     """Refuse what has no published numbers, before anything is computed."""
     if name == "mser" and dataset not in MSER:
         raise BadInput(
-            f"--rerank mser: expected a dataset out of {', '.join(MSER)}, for which its authors give numbers, got "
+            f"--rerank mser: expected a data set out of {', '.join(MSER)}, for which its authors give numbers, got "
             f"{dataset}; take --rerank k-reciprocal"
         )
 

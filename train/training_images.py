@@ -127,7 +127,9 @@ class TrainingImages(Dataset[Sample]):
                     return self._pixels(candidate), candidate
                 except BadInput:
                     self.damaged.add(candidate)
-        raise BadInput(f"identity {record.identity}: every {record.modality} image is damaged, first {record.path}")
+        raise BadInput(
+            f"identity {record.identity}: every {record.modality} image is damaged, first {record.path}; restore them"
+        )
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         if self.cache is not None and index in self.cache:

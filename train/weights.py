@@ -32,7 +32,7 @@ def read_weights(path: Path, kind: str) -> dict[str, Any]:
     except Exception as error:  # damaged bytes make the unpickler raise anything
         raise BadInput(f"{path}: expected a {kind}, got {_refusal(error)}") from error
     if not isinstance(raw, dict):
-        raise BadInput(f"{path}: expected a {kind} holding a dict, got {type(raw).__name__}")
+        raise BadInput(f"{path}: expected a {kind} with named values, got {type(raw).__name__}")
     return raw
 
 
@@ -86,7 +86,9 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
         problems += [f"unexpected {name}" for name in misfit.unexpected]
         problems += misfit.unfit
         more = f" and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
-        raise BadInput(f"{source}: the weights do not fit the network: {'; '.join(problems[:NAMED_PROBLEMS])}{more}")
+        raise BadInput(
+            f"{source}: expected the weights of this network, got others: {'; '.join(problems[:NAMED_PROBLEMS])}{more}"
+        )
     network.load_state_dict(weights)
 
 

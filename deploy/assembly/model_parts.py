@@ -26,15 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BUILT = Path(__file__).resolve().parents[2] / "engines" / "built"
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "engines" / "built"
+DEMO_ENGINE = ROOT / "demo" / "engine"  # what make demo leaves, for whoever has built nothing yet
 NO_THRESHOLD = "no identities: no threshold"
 
 
 def newest_engine(built: Path) -> Path:
-    """Return the engine folder whose manifest was written last."""
+    """Return the engine folder whose manifest was written last; where nothing was built, the one of the demo."""
     # A folder whose name starts with a dot is being built at this moment.
     found = [path for path in built.glob(f"*/{MANIFEST_NAME}") if not path.parent.name.startswith(".")]
-    manifests = sorted(found, key=lambda path: path.stat().st_mtime)
+    manifests = sorted(found, key=lambda path: path.stat().st_mtime) or [*DEMO_ENGINE.glob(MANIFEST_NAME)]
     if not manifests:
         raise BadInput(f"expected an engine in {built}, found none; build one with deploy/build_engine.py")
     return manifests[-1].parent
@@ -62,7 +64,7 @@ def open_healing_engine(options: Options, threads: int, clock: Callable[[], floa
         cameras = [camera.name for camera in options.cameras if camera.modality in missing]
         raise BadInput(
             f"{folder}: expected an engine for {' and '.join(sorted(needed))} pictures, got none for {missing[0]} "
-            f"(cameras {', '.join(cameras)}); build it anew with deploy/build_engine.py, or leave these cameras out"
+            f"(cameras {', '.join(cameras)}); rebuild it with deploy/build_engine.py, or leave these cameras out"
         )
     return Healing("engine", backend, clock, open_it)
 

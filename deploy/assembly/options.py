@@ -96,7 +96,7 @@ def cameras_of(rgb: Sequence[str], ir: Sequence[str], *, invert: bool | None = N
             default = modality if len(texts) == 1 else f"{modality}-{number}"
             name, uri = default, text
             named = NAMED.fullmatch(text)
-            if named and not Path(text).exists():
+            if named and not _is_there(text):
                 name, uri = named[1], named[2]
             camera = CameraSite(name=name, uri=uri, modality=modality, place=f"place {number}")
             if modality == "infrared" and invert is not None:
@@ -104,6 +104,13 @@ def cameras_of(rgb: Sequence[str], ir: Sequence[str], *, invert: bool | None = N
                 camera = dataclasses.replace(camera, thermal=thermal, band="lwir" if invert else camera.band)
             cameras.append(camera)
     return tuple(cameras)
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # longer than a path can be, or not one at all
+        return False
 
 
 def _check_cameras(cameras: Sequence[CameraSite]) -> None:

@@ -17,7 +17,6 @@ to the file, `${NAME}` is taken from the environment. Every mistake is one line 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import types
@@ -30,6 +29,7 @@ import yaml
 
 from deploy.assembly.site_plan import CameraSite, PairSite, ThermalSettings, Transit
 from engines.errors import BadInput
+from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,8 +113,7 @@ def read_site(path: Path, environ: Mapping[str, str] = os.environ) -> SiteFile:
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" where a known name is near, else the list of them."""
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(choices)}"
+    return did_you_mean(name, choices) or f"; known: {', '.join(choices)}"
 
 
 class _Reader:

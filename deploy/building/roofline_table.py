@@ -17,7 +17,8 @@ def estimate_text(found: Estimate) -> str:
     """Return tables of at most 100 columns, the notice first."""
     lines = [
         *found.notice,
-        "An image is one crop of a person: a camera needs (people in view) x (frames a second) of them.",
+        "An image is one crop of a person. One frame in 10 of a track is embedded (--embed-every), so a",
+        "camera needs (people in view) x (frames a second) / 10 of them; its detector comes on top.",
         "",
         f"model: {found.model}",
     ]

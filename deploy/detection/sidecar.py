@@ -11,7 +11,6 @@ name (`NAME.detector.json`) comes before `detector.json`, which is for all in it
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -20,6 +19,7 @@ import numpy as np
 
 from deploy.detection.heads.form import Colour, Convention, Resize
 from engines.errors import BadInput
+from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +67,7 @@ def load_sidecar(detector: Path, heads: tuple[str, ...]) -> Sidecar:
 def _check(path: Path, content: dict[str, Any], heads: tuple[str, ...]) -> None:
     for key, value in content.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BadInput(f"{path}: expected keys out of {', '.join(KEYS)}, got {key!r}{hint}")
+            raise BadInput(f"{path}: expected keys out of {', '.join(KEYS)}, got {key!r}{did_you_mean(key, KEYS)}")
         expected = _refusal(key, value, heads)
         if expected is not None:
             raise BadInput(f"{path}: {key}: expected {expected}, got {value!r}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from deploy.sources.source import SourceError, failure
+from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,8 +83,7 @@ def _make_stream(site: CameraSite, scheme: str, clock: Callable[[], float]) -> S
     from deploy.sources.stream import StreamSource
 
     if scheme not in SCHEMES:
-        near = difflib.get_close_matches(scheme, SCHEMES, n=1)
-        hint = f"; did you mean {near[0]}://?" if near else ""
+        hint = did_you_mean(scheme, SCHEMES, shown="{}://".format)
         raise failure(site, f"{EXPECTED}, got a {scheme}:// address{hint}", "unsupported")
     if any(character.isspace() for character in site.uri):
         # Where the password ends could not be told, so nothing of it is shown.

@@ -14,11 +14,13 @@ import pytest
 from calib.ranges import RANGE_METHODS
 from calib.samples import held_out_images
 from deploy.build_engine import main
+from deploy.building import build
 from deploy.building.build import find_checkpoint, swap
 from deploy.building.request import BuildRequest, PlanOptions, request_of
 from engines.errors import BAD_INPUT_EXIT, BadInput
 from engines.manifest import PRECISIONS, load_manifest, sha256_of
 from engines.plan_target import BatchProfile
+from tests.exit_code import exit_code
 from train.datasets.sysu import open_sysu
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def run_folder(engine_of: Callable[[str], Path]) -> Path:
 
 def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     """Run, expect exit code 2 and return the last line of stderr."""
-    assert main(list(argv)) == BAD_INPUT_EXIT
+    assert exit_code(main, argv) == BAD_INPUT_EXIT
     captured = capsys.readouterr()
     assert captured.out == ""
     return captured.err.strip().splitlines()[-1]
@@ -114,13 +116,13 @@ def test_accepted_drift_replaces_an_older_engine_whole(
         (["nowhere"], "expected a checkpoint or a run folder, got nowhere; python train/train_model.py makes one"),
         (
             ["--backend", "torch"],
-            "expected a backend out of auto, tensorrt, tensorrt-rtx, openvino, onnxruntime, got 'torch'",
+            "--backend: expected auto, tensorrt, tensorrt-rtx, openvino or onnxruntime, got 'torch'",
         ),
         (["--calibration-images", "0"], "expected at least 2 for --calibration-images, got 0"),
         (["--parity-images", "1"], "expected at least 2 for --parity-images, got 1"),
         (["--min-cosine", "2"], "--min-cosine: expected a share from 0 to 1, got 2.0"),
         (["--max-map-drop", "-1"], "--max-map-drop: expected 0 or more points of mAP, got -1.0"),
-        (["--dataset", "market"], "--dataset: expected one of sysu, regdb, llcm, got 'market'"),
+        (["--dataset", "market"], "--dataset: expected sysu, regdb or llcm, got 'market'"),
         (["--workspace-mb", "0"], "--workspace-mb: expected a positive number of megabytes, got 0"),
         (["--dla", "-1"], "--dla: expected the number of an accelerator, 0 or more, got -1"),
         (["--batch", "8", "1", "32"], "--batch: expected sizes 1 <= MIN <= USUAL <= MAX, got 8/1/32"),
@@ -161,12 +163,19 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, capsys: pytest.Ca
     assert line.startswith(f"build_engine: {path}: expected a checkpoint, got ")
 
 
-def test_without_a_run_it_says_how_to_get_one(tmp_path: Path) -> None:
+def test_without_a_run_it_takes_the_demos_or_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "checkpoint.pt").touch()
+    monkeypatch.setattr(build, "DEMO_RUN", tmp_path / "demo")
+    assert find_checkpoint(None, [tmp_path / "runs"]) == tmp_path / "demo" / "checkpoint.pt"
+    monkeypatch.setattr(build, "DEMO_RUN", tmp_path / "none")
     with pytest.raises(BadInput) as caught:
         find_checkpoint(None, [tmp_path / "runs"])
     assert str(caught.value) == (
-        "expected a MODEL or a run in runs/, found none; train one with `python train/train_model.py mcja --data DIR`, "
-        "or run `make demo`"
+        "expected a MODEL or a run in runs/, found none; train one with "
+        "`python train/train_model.py mcja --data FOLDER`, or run `make demo`"
     )
 
 
@@ -216,19 +225,19 @@ def test_a_swap_replaces_the_folder_and_leaves_no_remains(tmp_path: Path) -> Non
 
 
 def test_a_request_has_the_defaults_of_the_command_line() -> None:
-    from deploy.building.options import parse
+    from deploy.build_engine import parser
 
-    assert request_of(parse([])) == BuildRequest()
+    assert request_of(parser().parse_args([])) == BuildRequest()
 
 
 def test_every_option_reaches_the_request() -> None:
-    from deploy.building.options import parse
+    from deploy.build_engine import parser
 
     argv = "m --data d --dataset regdb --calibration-data c --calibration-images 9 --precision int8 --backend openvino "
     argv += "--opset17 --implicit-int8 --parity-images 8 --max-map-drop 1 --min-cosine 0.8 --min-rank1-agreement 0.7 "
     argv += "--accept-drift --false-match-rate 0.2 --batch 1 2 4 --capability SM86 --workspace-mb 7 --hardware same-sm "
     argv += "--version-compatible --dla 1 --out nowhere"
-    request = request_of(parse(argv.split()))
+    request = request_of(parser().parse_args(argv.split()))
     assert request == BuildRequest(
         model=Path("m"), data=Path("d"), dataset="regdb", calibration_data=Path("c"), calibration_images=9,
         precisions=("int8",), backend="openvino", opset17=True, implicit_int8=True, parity_images=8, max_map_drop=1.0,
@@ -265,13 +274,14 @@ def test_the_set_of_flags_is_pinned(tmp_path: Path, capsys: pytest.CaptureFixtur
     """A new flag is a decision, not an accident."""
     import re
 
-    from deploy.building.options import parse
+    from deploy.build_engine import parser
 
     with pytest.raises(SystemExit):
-        parse(["--help"])
+        parser().parse_args(["--help"])
     assert set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out)) == {
-        "--help", "--data", "--dataset", "--calibration-data", "--calibration-images", "--precision", "--backend",
-        "--opset17", "--implicit-int8", "--out", "--estimate", "--parity-images", "--max-map-drop", "--min-cosine",
+        "--help", "--version", "--data", "--dataset", "--calibration-data", "--calibration-images", "--precision",
+        "--backend", "--opset17", "--implicit-int8", "--out", "--estimate", "--parity-images", "--max-map-drop",
+        "--min-cosine",
         "--min-rank1-agreement", "--accept-drift", "--false-match-rate", "--batch", "--capability", "--workspace-mb",
         "--hardware", "--version-compatible", "--dla",
         "--record-crops",  # of run_cameras.py, which makes what --calibration-data reads

@@ -19,6 +19,7 @@ from deploy.parity.reference import REFERENCE_NAME
 from engines.errors import BadInput
 from engines.manifest import MODALITIES, Graph, load_manifest, sha256_of
 from engines.open import RUNTIMES
+from tests.exit_code import exit_code
 from tests.parity.engine_copies import change_constant, change_graph, engine_copy
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = {
-    "--help", "--data", "--images", "--backend", "--precision", "--max-map-drop", "--json", "--picture", "--junit",
+    "--help", "--version", "--data", "--images", "--backend", "--precision", "--max-map-drop", "--json", "--picture",
+    "--junit",
 }  # fmt: skip
 
 
@@ -102,7 +104,7 @@ def test_fewer_images_may_be_compared(engine: Path, capsys: pytest.CaptureFixtur
     ("arguments", "expected"),
     [
         (["--images", "1"], "expected at least 2 images to compare, got 1"),
-        (["--backend", "tflite"], "expected a backend out of auto, "),
+        (["--backend", "tflite"], "--backend: expected auto, tensorrt, "),
         (["--data", "/nowhere"], "expected the folder with the held-out images, got /nowhere, which does not exist"),
         (["--picture", "parity.pdf"], "--picture: expected a file name that ends in .png, got parity.pdf"),
         (["--backend", "tensorrt"], "expected an engine for tensorrt in fp32 or fp16 or int8, got none"),
@@ -111,7 +113,7 @@ def test_fewer_images_may_be_compared(engine: Path, capsys: pytest.CaptureFixtur
 def test_bad_input_is_one_line_and_exit_code_2(
     arguments: list[str], expected: str, engine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(engine), *arguments]) == 2
+    assert exit_code(main, [str(engine), *arguments]) == 2
     output = capsys.readouterr()
     assert expected in output.err
     assert output.err.count("\n") == 1
@@ -230,8 +232,8 @@ def test_without_matplotlib_the_picture_is_refused_before_any_work(engine: Path,
 def test_help_loads_no_heavy_module() -> None:
     heavy = ["numpy", "cv2", "PIL", "torch", "onnx", "onnxruntime", "openvino", "matplotlib", "tensorrt", "pycuda"]
     code = (
-        "import sys\nsys.path.insert(0, sys.argv[1])\nfrom deploy.check_parity import parse\n"
-        "try:\n    parse(['--help'])\nexcept SystemExit:\n"
+        "import sys\nsys.path.insert(0, sys.argv[1])\nfrom deploy.check_parity import parser\n"
+        "try:\n    parser().parse_args(['--help'])\nexcept SystemExit:\n"
         f"    print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True)

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import deploy.assembly.model_parts
+from deploy.alignment.alignment import Alignment
 from deploy.assembly.model_parts import choose_thresholds, newest_engine
 from deploy.assembly.options import Options, options_of
-from deploy.run_cameras import main, parse
+from deploy.run_cameras import main, parser
 from engines.errors import BadInput
 from engines.model_id import model_id
 from tests.camera_fakes import MANIFEST, ColourBackend
@@ -57,7 +58,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourBackend:
 
 def test_the_flags_are_these() -> None:
     """A new flag is a decision."""
-    assert set(vars(parse(["--rgb", "0", "--ir", "1"]))) == {
+    assert set(vars(parser().parse_args(["--rgb", "0", "--ir", "1"]))) == {
         "rgb", "ir", "site", "ir_invert", "max_frames", "patient", "dry_run", "engine", "backend", "precision",
         "detector", "auto_build", "threshold", "thresholds", "embed_every", "most_crops", "gallery", "keep_days",
         "sightings", "every_box", "record_crops", "save", "show", "web", "listen", "token", "mqtt", "webhook",
@@ -146,6 +147,7 @@ def test_a_missing_engine_says_how_to_build_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(deploy.assembly.model_parts, "BUILT", tmp_path / "none")
+    monkeypatch.setattr(deploy.assembly.model_parts, "DEMO_ENGINE", tmp_path / "none")
     line = refusal(["--rgb", videos[0], "--ir", videos[1]], capsys)
     assert "deploy/build_engine.py" in line
 
@@ -182,7 +184,7 @@ def test_a_file_that_is_no_video_is_one_line(
 
 
 def options(*flags: str) -> Options:
-    return options_of(parse(["--rgb", "0", *flags]))
+    return options_of(parser().parse_args(["--rgb", "0", *flags]))
 
 
 def test_thresholds_come_from_the_command_line_then_a_file_then_the_engine_then_nowhere(
@@ -213,6 +215,23 @@ def test_an_engine_without_the_modality_of_a_camera_is_refused(
     assert "expected an engine for infrared and visible pictures, got none for infrared (cameras back)" in line
 
 
+def test_an_alignment_made_for_pictures_of_another_size_is_refused(
+    videos: tuple[str, str], engine: ColourBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Alignment(
+        visible_px=(320, 180), infrared_px=(160, 120), matrix=(2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 1.0),
+        shift=(0.0, 0.0), residual_px=1.0, residual_p95_px=2.0, views=4, points=16, model="", created="",
+    )  # fmt: skip
+    made.save(tmp_path / "pair.json")
+    (tmp_path / "site.yaml").write_text(
+        f"cameras:\n  a: {{uri: {videos[0]}, modality: visible, place: door}}\n"
+        f"  b: {{uri: {videos[1]}, modality: infrared, place: door}}\n"
+        f"pairs: [{{visible: a, infrared: b, alignment: {tmp_path / 'pair.json'}}}]\n"
+    )
+    line = refusal(["--site", str(tmp_path / "site.yaml"), "--engine", "people"], capsys)
+    assert "alignment of a and b: expected pictures of 160x120 from b, got 320x180; set the camera back" in line
+
+
 def test_a_dry_run_looks_and_starts_nothing(
     videos: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +242,7 @@ def test_a_dry_run_looks_and_starts_nothing(
     assert out[0] == f"visible (visible, {videos[0]}): 320x180x3 uint8, 30 frames, 10.0 fps, fine"
     assert set(tmp_path.iterdir()) - before == {tmp_path / "dry-run.png"}
     assert cv2.imread(str(tmp_path / "dry-run.png")) is not None
+    assert (tmp_path / "dry-run.png").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_dry_run_tells_of_a_camera_that_gives_nothing(
@@ -233,7 +253,7 @@ def test_a_dry_run_tells_of_a_camera_that_gives_nothing(
     assert "infrared (infrared, 93): no picture; " in capsys.readouterr().out
 
 
-def test_the_newest_engine_is_taken(tmp_path: Path) -> None:
+def test_the_newest_engine_is_taken_and_else_the_demos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name, age in (("old", 100), ("new", 200), ("unfinished", 300), (".new.being-built", 400)):
@@ -242,11 +262,15 @@ def test_the_newest_engine_is_taken(tmp_path: Path) -> None:
             (tmp_path / name / "manifest.json").touch()
             os.utime(tmp_path / name / "manifest.json", (age, age))
     assert newest_engine(tmp_path).name == "new"
+    monkeypatch.setattr(deploy.assembly.model_parts, "DEMO_ENGINE", tmp_path / "old")
+    assert newest_engine(tmp_path / "nowhere").name == "old"
+    monkeypatch.setattr(deploy.assembly.model_parts, "DEMO_ENGINE", tmp_path / "none")
     with pytest.raises(BadInput, match=r"build_engine\.py"):
         newest_engine(tmp_path / "nowhere")
 
 
 def test_help_loads_no_camera_library() -> None:
-    code = "import sys; from deploy.run_cameras import parse; print({'cv2', 'numpy', 'scipy'} & set(sys.modules))"
+    code = "import sys; from deploy.run_cameras import parser; parser(); "
+    code += "print({'cv2', 'numpy', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -17,7 +17,7 @@ from engines.manifest import Graph, Manifest
 from tests.small_other_trees import write_llcm, write_regdb
 from tests.small_tree import write_tree
 from train.checkpoint import Checkpoint, save_checkpoint
-from train.evaluate_model import main, parse
+from train.evaluate_model import main, parser
 from train.evaluation_model import PIXELS, embed_pixels
 from train.methods import load
 
@@ -99,9 +99,9 @@ def figures_of(line: str) -> dict[str, float]:
 
 def test_the_flags_are_those_that_were_decided(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse(["--help"])
+        parser().parse_args(["--help"])
     shown = capsys.readouterr().out
-    assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", shown, re.MULTILINE)) == {*FLAGS, "--help"}
+    assert set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", shown, re.MULTILINE)) == {*FLAGS, "--help", "--version"}
     for lineage in ("official", "seeded", "mpanet", "transposed"):
         assert lineage in shown
 
@@ -143,11 +143,11 @@ def test_the_first_line_names_the_protocol(printed: Printed, dataset: str, more:
 @pytest.mark.parametrize(
     ("dataset", "more", "message"),
     [
-        ("sysu", ["--lineage", "agw"], "expected a lineage of sysu out of official, seeded, got 'agw'"),
+        ("sysu", ["--lineage", "mpanet"], "expected a lineage of sysu out of official, seeded, got 'mpanet'"),
         ("sysu", ["--lineage", "seeded", "--shots", "10"], "single-shot only"),
         ("llcm", ["--search", "indoor"], "llcm has no indoor-search"),
         ("sysu", ["--trial", "2"], "--trial: expected it with --dataset regdb only, got it with sysu"),
-        ("llcm", ["--rerank", "both"], "--rerank mser: expected a dataset out of sysu, regdb"),
+        ("llcm", ["--rerank", "both"], "--rerank mser: expected a data set out of sysu, regdb"),
         ("regdb", ["--trial", "11"], "--trial: expected a RegDB split from 1 to 10, got 11"),
     ],
 )

@@ -114,7 +114,10 @@ def test_a_missing_weight_is_named(published_names: dict[str, Any], tmp_path: Pa
     short = {name: value for name, value in published_names.items() if name != "layer2.1.conv2.weight"}
     weights, source = imagenet_weights(file_of(tmp_path / "short.pth", short), "resnet50")
     mcja = load("mcja")
-    with pytest.raises(BadInput, match=r"short\.pth: the weights do not fit .* missing layer2\.1\.conv2\.weight"):
+    with pytest.raises(
+        BadInput,
+        match=r"short\.pth: expected the weights of this network, got others: .*missing layer2\.1\.conv2\.weight",
+    ):
         mcja(mcja.default_recipe, 2).load_backbone(weights, source)
 
 
@@ -132,7 +135,7 @@ def test_a_network_for_the_cpu_begins_from_a_file(tmp_path: Path) -> None:
     [
         ({"conv1.weight": torch.tensor([1.0, float("nan")])}, "conv1.weight has 1 values that are not finite"),
         ({"bn1.running_var": torch.tensor([-1.0])}, "bn1.running_var has negative variances"),
-        ({"state_dict": {}}, "got 'state_dict' in it, which is no tensor"),
+        ({"state_dict": {}}, "got 'state_dict' in it, which is no weight"),
     ],
 )
 def test_values_that_cannot_be_are_refused(weights: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engines.manifest import sha256_of
+from tests.exit_code import exit_code
 from tests.train.public_checkpoints import drawn, hollow, images, listed, loaded_directly, save
 from train.checkpoint import load_checkpoint, load_method
 from train.import_checkpoint import main
@@ -58,8 +59,8 @@ def test_mcja_embeds_as_the_public_weights_loaded_directly(
     count = {2: "26,402,866", 12: "26,097,764"}[contexts]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"mcja: {identities} identities, resnet50, D 2048, {count} parameters, all 391 keys"
-    assert lines[1] == f"wrote {out}; next: python train/evaluate_model.py {out} --data DIR"
-    assert lines[2] == f"or: python deploy/build_engine.py {out} --data DIR"
+    assert lines[1] == f"wrote {out}; next: python train/evaluate_model.py {out} --data FOLDER"
+    assert lines[2] == f"or: python deploy/build_engine.py {out} --data FOLDER"
 
 
 def test_mpanet_embeds_as_the_public_weights_loaded_directly(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_half_precision_is_widened_and_logged(
 def refused(capsys: pytest.CaptureFixture[str], method: str, file: Path, *arguments: str) -> str:
     """Import what must fail: exit code 2, one line, no traceback and no file; returns the line."""
     out = file.parent / "refused.pt"
-    assert main([method, str(file), "--out", str(out), *arguments]) == 2
+    assert exit_code(main, [method, str(file), "--out", str(out), *arguments]) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert not out.exists()
@@ -253,7 +254,7 @@ def test_a_truncated_file_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holding a dict, got list"),
+        ([1, 2], "with named values, got list"),
         ({}, "expected a state dict of named tensors, got nothing"),
         ({"net": {"a": torch.ones(1)}}, "got net of 1, which are none; save model.state_dict() alone"),
         ({"model": {}, "state_dict": {}}, "got model, state_dict of 2"),
@@ -286,7 +287,10 @@ def test_a_report_that_cannot_be_written_is_one_line(
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [("baseline", "method 'baseline' has no public checkpoints to import"), ("mjca", "did you mean 'mcja'?")],
+    [
+        ("baseline", "expected a method with public checkpoints (mcja, mpanet, aligngan), got 'baseline'"),
+        ("mjca", "did you mean 'mcja'?"),
+    ],
 )
 def test_a_method_without_public_checkpoints_is_refused(
     method: str, message: str, mcja: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -300,5 +304,5 @@ def test_why_a_networks_size_cannot_be_told_stands_in_the_report(
     file, report = save(tmp_path / "model.pth", mcja), tmp_path / "keys.json"
     refused(capsys, "baseline", file, "--report", str(report))
     found = json.loads(report.read_text())
-    assert found["problem"].startswith("method 'baseline' has no public checkpoints")
+    assert found["problem"].startswith("expected a method with public checkpoints")
     assert found["keys"] == list(mcja)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.exit_code import exit_code
 from tests.small_tree import write_tree
 from train.evaluate_model import main as evaluate_main
 from train.train_model import main as train_main
@@ -144,7 +145,7 @@ def test_training_refuses_bad_arguments(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     out = [] if "--resume" in arguments else ["--out", str(tmp_path / "run")]
-    assert train_main([*arguments, "--data", str(tree), *out, "--accelerator", "cpu"]) == 2
+    assert exit_code(train_main, [*arguments, "--data", str(tree), *out, "--accelerator", "cpu"]) == 2
     assert expected in capsys.readouterr().err.splitlines()[-1]
 
 

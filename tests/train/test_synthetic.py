@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines.errors import BadInput
+from tests.exit_code import exit_code
 from tests.shared_material import shared_folder
 from train import make_synthetic
 from train.datasets.images import read_image
@@ -255,7 +256,7 @@ def test_impossible_numbers_of_people_are_refused(size: int) -> None:
 def test_flags_that_do_not_go_together_are_refused_in_one_line(
     flags: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert make_synthetic.main(["--out", str(tmp_path / "tree"), *flags]) == 2
+    assert exit_code(make_synthetic.main, ["--out", str(tmp_path / "tree"), *flags]) == 2
     assert word in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "tree").exists()
 

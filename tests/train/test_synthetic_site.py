@@ -16,6 +16,7 @@ from deploy.assembly.site_file import read_site
 from deploy.scoring.score import Run, Share, read_truth, score
 from deploy.sightings import TrackKey
 from engines.errors import BadInput
+from tests.exit_code import exit_code
 from train import make_site
 from train.datasets import synthetic_streams
 from train.datasets.synthetic_site import (
@@ -273,7 +274,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "file").write_text("mine")
     assert make_site.main(["--out", str(tmp_path)]) == 2
     assert make_site.main(["--out", str(tmp_path / "site"), "--minutes", "1"]) == 2
-    assert make_site.main(["--out", str(tmp_path / "site"), "--seed", "-1"]) == 2
+    assert exit_code(make_site.main, ["--out", str(tmp_path / "site"), "--seed", "-1"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("make_site: ")]
     assert [part in line for part, line in zip(("not empty", "more minutes", "--seed"), lines, strict=True)] == [
         True

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import BadInput
+from engines.spelling import did_you_mean
 from train.datasets.images import SPLITS, Split
 from train.datasets.llcm import open_llcm
 from train.datasets.regdb import open_regdb
@@ -42,8 +42,7 @@ PUBLISHED: dict[str, dict[tuple[Split, ...], Counts]] = {
 def open_dataset(name: str, folder: Path, *, trial: int = 1) -> Dataset:
     """Check the tree of a data set and read its split files; trial, 1 to 10, picks one of RegDB's divisions."""
     if name not in DATASETS:
-        close = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, DATASETS)
         raise BadInput(f"expected a data set out of {', '.join(DATASETS)}, got {name!r}{hint}")
     if name == "regdb":
         return open_regdb(folder, trial=trial)

@@ -5,11 +5,11 @@ A method file holds a `Method` (train.method.Method) and its recipe; `load` impo
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
+from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from train.method import Method
@@ -26,7 +26,6 @@ METHODS = {
 def load(name: str) -> type[Method]:
     """Return the `Method` class called name; an unknown name lists the known ones."""
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, METHODS)
         raise BadInput(f"expected a method out of {', '.join(METHODS)}, got {name!r}{hint}")
     return importlib.import_module(METHODS[name]).Method

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.assembly.options import Options, cameras_of, options_of
 from deploy.assembly.site_plan import CameraSite, PairSite
-from deploy.run_cameras import parse
+from deploy.run_cameras import parser
 from engines.errors import BadInput
 
 
@@ -42,13 +42,13 @@ def test_an_equals_sign_in_an_address_makes_no_name(uri: str) -> None:
 def test_what_is_typed_wins_over_the_file(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text("cameras: {a: {uri: 0, modality: visible}}\nembed_every: 5\nkeep_days: 2\n")
-    options = options_of(parse(["--site", str(site), "--embed-every", "7"]))
+    options = options_of(parser().parse_args(["--site", str(site), "--embed-every", "7"]))
     assert (options.embed_every, options.keep_days) == (7, 2.0)
     assert [item.name for item in options.cameras] == ["a"]
 
 
 def test_the_command_of_the_readme_gives_two_cameras() -> None:
-    options = options_of(parse(["--rgb", "0", "--ir", "1"]))
+    options = options_of(parser().parse_args(["--rgb", "0", "--ir", "1"]))
     assert [(item.name, item.uri) for item in options.cameras] == [("visible", "0"), ("infrared", "1")]
     assert options == Options(cameras=options.cameras)
 
@@ -67,7 +67,7 @@ def test_the_command_of_the_readme_gives_two_cameras() -> None:
 )
 def test_bad_options_are_one_line(argv: list[str], told: str) -> None:
     with pytest.raises(BadInput) as caught:
-        options_of(parse(argv))
+        options_of(parser().parse_args(argv))
     assert told in str(caught.value)
 
 
@@ -75,7 +75,7 @@ def test_a_site_and_cameras_on_the_command_line_are_refused(tmp_path: Path) -> N
     site = tmp_path / "site.yaml"
     site.write_text("cameras: {a: {uri: 0, modality: visible}}")
     with pytest.raises(BadInput, match="got both"):
-        options_of(parse(["--site", str(site), "--rgb", "1"]))
+        options_of(parser().parse_args(["--site", str(site), "--rgb", "1"]))
 
 
 @pytest.mark.parametrize(

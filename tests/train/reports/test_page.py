@@ -256,7 +256,7 @@ def test_runs_of_different_datasets_are_not_compared(
     other = edited(mcja, tmp_path / "other", dataset={"name": "regdb", "trial": 3})
     assert report_main(["--compare", str(mcja), str(other), "--data", str(tree)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "expected runs of one dataset and split, got mine: sysu, other: regdb split 3" in line
+    assert "expected runs of one data set and split, got mine: sysu, other: regdb split 3" in line
 
 
 @pytest.mark.parametrize(
