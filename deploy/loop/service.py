@@ -56,5 +56,5 @@ class Notifier:
                 channel.settimeout(0.2)
                 channel.sendto(text.encode(), address)
         except OSError as error:
-            log.warning("systemd: %s", error)
+            log.warning("systemd: cannot be told how the run is doing (%s)", error)
             self._address = ""

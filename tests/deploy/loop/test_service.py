@@ -2,19 +2,15 @@ from __future__ import annotations
 
 import os
 import socket
-from configparser import ConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploy.loop.service import Notifier
-from deploy.run_cameras import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-UNIT = Path(__file__).resolve().parents[3] / "deploy" / "systemd" / "crosslight.service"
 
 
 @pytest.fixture
@@ -72,15 +68,3 @@ def test_a_systemd_that_is_gone_costs_one_line(caplog: pytest.LogCaptureFixture,
     notifier.ready("a")
     notifier.stopping()
     assert len(caplog.records) == 1
-
-
-def test_the_unit_starts_a_command_that_exists() -> None:
-    unit = ConfigParser(interpolation=None, strict=False)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read_string(UNIT.read_text())
-    service = unit["Service"]
-    assert service["Type"] == "notify"
-    assert int(service["WatchdogSec"]) >= 10
-    _, script, *flags = service["ExecStart"].split()
-    assert (UNIT.parents[2] / script.removeprefix("/opt/crosslight/")).is_file()
-    assert parse(flags).patient is True
