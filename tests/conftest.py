@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.project.fast_tests import MARKER, Watch, is_fast
 from tests.small_tree import write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     import numpy as np
@@ -21,6 +22,37 @@ if TYPE_CHECKING:
 
 
 exit_status = pytest.StashKey[int]()
+watch = Watch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+    if config.option.markexpr == "fast":
+        sys.addaudithook(watch.audit)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_fast(item):
+            item.add_marker("fast")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.markexpr == "fast" and "torch" in sys.modules:
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+        register_optimizer_step_pre_hook(watch.step)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if item.config.option.markexpr == "fast":  # make check
+        watch.begin(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        watch.end()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

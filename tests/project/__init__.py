@@ -1,0 +1,1 @@
+"""The project itself: what `make check`, the licence check, the SBOM and the architecture page are made with."""
