@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.assembly.options import Options
+from deploy.assembly.site_file import read_site
+from deploy.loop.metrics import Metrics
+from tests.record_material import run_state
 from train.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,13 +31,26 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def parts_of(page: Path) -> tuple[list[str], str]:
+    """Return the lines of a page's blocks of commands, continued ones joined, and the text without any block."""
+    commands, prose, fence = "", "", None
+    for line in page.read_text(encoding="utf-8").splitlines(keepends=True):
+        mark = re.match(r" *```(\w*)", line)
+        if mark and fence is None:
+            fence = mark[1]
+        elif mark:
+            fence = None
+        elif fence is None:
+            prose += line
+        elif fence in ("", "bash", "sh", "console"):
+            commands += line
+    return commands.replace("\\\n", " ").splitlines(), prose
+
+
 def lines_of(page: Path) -> list[str]:
-    """Return what a reader may type: lines of fenced blocks, continued ones joined, and inline code."""
-    text = page.read_text(encoding="utf-8")
-    fenced = re.findall(r"^ *```(?:bash|sh|console)?\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
-    joined = "\n".join(fenced).replace("\\\n", " ").splitlines()
-    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL))
-    return [line.strip().removeprefix("$ ") for line in [*joined, *inline]]
+    """Return what a reader may type: lines of blocks, and inline code."""
+    commands, prose = parts_of(page)
+    return [line.strip().removeprefix("$ ") for line in [*commands, *re.findall(r"`([^`]+)`", prose)]]
 
 
 def command_of(line: str) -> tuple[str, list[str]] | None:
@@ -100,8 +117,7 @@ def test_make_targets_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", parts_of(page)[1]):
         path, _, anchor = target.partition("#")
         if re.match(r"[a-z]+:", path):
             continue
@@ -125,3 +141,20 @@ def test_every_page_is_linked_from_the_readme(page: Path) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_named(name: str) -> None:
     assert name in README
+
+
+def test_the_site_file_of_the_cameras_page_loads(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "cameras.md").read_text(encoding="utf-8")
+    (tmp_path / "site.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    file = read_site(tmp_path / "site.yaml", {"DOOR_PASSWORD": "x"})
+    options = Options(cameras=file.cameras, pairs=file.pairs, transits=file.transits, **file.settings)
+    assert len(options.cameras) >= 2
+
+
+def test_the_service_page_names_every_metric() -> None:
+    page = (ROOT / "docs" / "service.md").read_text(encoding="utf-8").split("## Metrics")[1].split("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in page.splitlines() if line[:2] == "| ")))
+    metrics = Metrics(run_state, lambda: 3.0, live=True)
+    metrics.stage("detect", 0.004)
+    given = re.findall(r"^# TYPE crosslight_(\w+)", metrics.text().decode(), re.MULTILINE)
+    assert told == {name for name in given if not name.endswith("_created")}
