@@ -22,7 +22,7 @@ know tells the two kinds of cameras together. run_cameras.py --thresholds takes 
 
 def parser() -> Parser:
     """Return the command line; of the cameras and the model what is not typed is None, for a site file can say it."""
-    from deploy.assembly.arguments import SOURCES, add_cameras, add_model
+    from deploy.settings.arguments import SOURCES, add_cameras, add_model
     from engines.command_line import Parser
     from engines.option_values import measure
 

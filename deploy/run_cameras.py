@@ -21,7 +21,7 @@ EXAMPLES = (
 
 def parser() -> Parser:
     """Return the command line; what is not typed is None, so that a site file can say it."""
-    from deploy.assembly.arguments import SOURCES, add_cameras, add_model
+    from deploy.settings.arguments import SOURCES, add_cameras, add_model
     from engines.command_line import Parser
     from engines.option_values import measure, whole
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> int:
         from deploy.assembly.installation import run
-        from deploy.assembly.options import options_of
+        from deploy.settings.options import options_of
 
         if args.dry_run:
             from deploy.assembly.dry_run import dry_run

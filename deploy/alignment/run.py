@@ -21,11 +21,11 @@ from deploy.alignment.alignment import Alignment
 from deploy.alignment.fit import LEAST_POINTS, View, fit_views
 from deploy.alignment.markers import MarkerFinder, make_view
 from deploy.alignment.picture import draw_alignment
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.camera import Camera
 from deploy.cameras.pairing import moments
 from deploy.drawing.pictures import write_png
 from deploy.loop.stopping import stop_on_signals
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import make_source
 from engines.errors import BadInput
 
@@ -147,7 +147,10 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     found = {path.stem.rpartition("_")[0]: path for path in sorted(folder.glob("*_visible.*"))}
     names = sorted(found, key=lambda name: (len(name), name))
     if not names:
-        raise BadInput(f"{folder}: expected pictures named NAME_visible.png and NAME_infrared.png, found none")
+        raise BadInput(
+            f"{folder}: expected pictures named NAME_visible.png and NAME_infrared.png, found none; "
+            "--save-views makes them"
+        )
     for name in names:
         other = next((path for kind in INFRARED_NAMES for path in sorted(folder.glob(f"{name}_{kind}.*"))), None)
         if other is None:

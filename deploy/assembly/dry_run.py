@@ -24,8 +24,8 @@ from deploy.drawing.pictures import write_png
 from deploy.loop.stopping import stop_on_signals
 
 if TYPE_CHECKING:
-    from deploy.assembly.options import Options
     from deploy.cameras.frames import Frame
+    from deploy.settings.options import Options
     from deploy.sources import Pixels, Source
 
 PICTURE = Path("dry-run.png")

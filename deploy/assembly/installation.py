@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deploy.alignment.alignment import Alignment
-    from deploy.assembly.options import Options
-    from deploy.assembly.site_plan import CameraSite
     from deploy.detection.detector import Detector
     from deploy.gallery import Gallery
     from deploy.loop.healing import Healing
+    from deploy.settings.options import Options
+    from deploy.settings.site_plan import CameraSite
     from deploy.sightings import RunEnd
     from deploy.sources import Source
     from deploy.thresholds.recorder import EvidenceRecorder

@@ -18,8 +18,8 @@ from engines.open import open_engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.options import Options
     from deploy.detection.detector import Detector
+    from deploy.settings.options import Options
     from deploy.thresholds.thresholds import Thresholds
     from engines.backend import Backend
     from engines.manifest import Manifest

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.assembly.onlookers import CropOnlooker, PictureOnlooker
-from deploy.assembly.options import secret
 from deploy.drawing.display import Display
 from deploy.drawing.viewers import VideoRecorder, open_window
 from deploy.loop.health import Health
 from deploy.loop.metrics import Metrics
+from deploy.settings.options import secret
 from deploy.sinks.fan_out import FanOut
 from deploy.sinks.jsonl import JsonlFile
 from deploy.tracking.crop_recorder import CropRecorder
@@ -23,11 +23,11 @@ from engines.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from deploy.assembly.options import Options
     from deploy.cameras.camera import Camera
     from deploy.drawing.viewers import Viewer
     from deploy.loop.pipeline import Onlooker
     from deploy.loop.run_state import Newest
+    from deploy.settings.options import Options
     from deploy.sightings import Sink
     from deploy.sinks.worker import Destination
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from deploy.assembly.outputs import Outputs
-    from deploy.assembly.site_plan import CameraSite
     from deploy.detection.detector import Detector
     from deploy.gallery.patient import PatientGallery
     from deploy.loop.healing import Healing
     from deploy.loop.run_state import Newest
     from deploy.matching.matcher import Matcher
+    from deploy.settings.site_plan import CameraSite
     from deploy.thresholds.thresholds import Thresholds
     from engines.backend import Backend
     from engines.manifest import Manifest

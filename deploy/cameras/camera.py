@@ -26,9 +26,9 @@ from engines.errors import BadInput, first_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from deploy.assembly.site_plan import CameraSite
     from deploy.cameras.frames import Frame
     from deploy.cameras.state import CameraChange, CameraHealth, State
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources import Pixels, Source
     from engines.manifest import Modality
 

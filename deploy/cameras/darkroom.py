@@ -15,9 +15,9 @@ from deploy.cameras.picture_check import ADVICE, FROZEN_S, HOLD_S, FreezeWatch, 
 from deploy.cameras.thermal import ThermalConverter, band_of, without_telemetry
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import Band, CameraSite
     from deploy.cameras.picture_check import Stillness
     from deploy.cameras.state import State
+    from deploy.settings.site_plan import Band, CameraSite
     from deploy.sources import Pixels
 
 log = logging.getLogger(__name__)

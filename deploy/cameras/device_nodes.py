@@ -69,7 +69,10 @@ def describe_devices(machine: Machine = THIS_MACHINE, *, formats: bool = True) -
 
 def device_path(uri: str, dev: Path = THIS_MACHINE.dev) -> Path:
     """Return the node that a device's URI names; links such as /dev/v4l/by-id/... are followed."""
-    return dev / f"video{uri}" if uri.isdigit() else Path(uri).resolve()
+    try:
+        return dev / f"video{uri}" if uri.isdigit() else Path(uri).resolve()
+    except (OSError, RuntimeError):  # links that lead to each other
+        return Path(uri)
 
 
 def explain_refusal(camera: str, uri: str, machine: Machine = THIS_MACHINE) -> Refusal | None:
@@ -80,7 +83,7 @@ def explain_refusal(camera: str, uri: str, machine: Machine = THIS_MACHINE) -> R
     devices = describe_devices(machine, formats=False)
     cameras = [device for device in devices if device.is_camera]
     listing = "cameras here: " + (", ".join(f'{device.number} "{device.name}"' for device in cameras) or "none")
-    if not path.exists():
+    if not _is_there(path):
         advice = "give one of them" if cameras else "connect one, or give a video file"
         named = path if uri.isdigit() else Path(uri)
         return _refuse(camera, uri, "not-found", f"is not there: no {named}; {listing}; {advice}")
@@ -100,6 +103,13 @@ def explain_refusal(camera: str, uri: str, machine: Machine = THIS_MACHINE) -> R
     what = "the metadata node" if device.role == "metadata" else "a node that gives no pictures"
     kind: FailureKind = "metadata-node" if device.role == "metadata" else "unsupported"
     return _refuse(camera, uri, kind, f"is not a camera: {path} is {what}{of}; {listing}{hint}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than a path can be
+        return False
 
 
 def _refuse(camera: str, uri: str, kind: FailureKind, reason: str) -> Refusal:

@@ -15,7 +15,7 @@ from deploy.cameras.thermal import LEAST_RANGE, is_coloured, percentile_range
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.assembly.site_plan import Band
+    from deploy.settings.site_plan import Band
 
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

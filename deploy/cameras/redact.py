@@ -15,13 +15,14 @@ HIDDEN = "***"
 # An address begins where a scheme does; a second one in the same word ("rtsp://...","http://...") begins anew. Only
 # schemes in use count for that: "://" alone may stand in a password.
 SCHEMES = r"(?:rtsps?|rtspt|rtmps?|https?|wss?|mqtts?|tcp|tls|udp|srt|file|ftps?|s?ftp|qdrant\+https?)"
-ADDRESS = re.compile(rf"([A-Za-z][A-Za-z0-9+.\-]*://)((?:(?!{SCHEMES}://)[^ \t\r\n])*)", re.IGNORECASE)
+# Every pattern takes a time that grows with the text and no faster (tests/fuzz): a camera may answer with a megabyte.
+ADDRESS = re.compile(rf"([A-Za-z][A-Za-z0-9+.\-]{{0,40}}://)((?:(?!{SCHEMES}://)[^ \t\r\n])*)", re.IGNORECASE)
 # A password with white space all the same, where what stands before it cannot be a host with a port.
-SPACED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)(?=[^\s@/\[\]]*:[^\s@/]*[^\s@/0-9])[^\r\n@]*[ \t][^\r\n]*@")
+SPACED = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,40}://)(?=[^\s@/\[\]:]*:[0-9]*[^\s@/0-9])[^\r\n@ \t]*[ \t][^\r\n]*@")
 SECRET_NAME = r"(?:pass|pwd|psw|pw|secret|token|key|auth|sig|cred|jwt|session|usr|user|login|account)"
 # ?token=..., &pwd=..., user-pw="...", /user=admin_password=... ; a quoted value may go on behind its quote.
 SETTING = re.compile(
-    rf"(?<![A-Za-z0-9])([A-Za-z0-9_.\-]*{SECRET_NAME}[A-Za-z0-9_.\-]*=)"
+    rf"(?<![A-Za-z0-9_.\-])(?=[A-Za-z0-9_.\-]+=)([A-Za-z0-9_.\-]*?{SECRET_NAME}[A-Za-z0-9_.\-]*=)"
     r"""((?:"(?:\\.|[^"\\\r\n])*"|'(?:\\.|[^'\\\r\n])*')?[^ \t\r\n&]*)""",
     re.IGNORECASE,
 )

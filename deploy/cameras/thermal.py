@@ -20,7 +20,7 @@ from engines.errors import BadInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.assembly.site_plan import Band, CameraSite, ThermalSettings
+    from deploy.settings.site_plan import Band, CameraSite, ThermalSettings
 
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

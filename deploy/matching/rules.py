@@ -17,7 +17,7 @@ from engines.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from deploy.assembly.site_plan import CameraSite, Transit
+    from deploy.settings.site_plan import CameraSite, Transit
 
 
 class Stay(NamedTuple):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.assembly.model_parts import newest_engine
-from deploy.assembly.options import Options
-from deploy.assembly.site_file import read_site
+from deploy.settings.options import Options
+from deploy.settings.site_file import read_site
 from deploy.systemd.account import ENTER, READ, find_account
 from deploy.systemd.secrets_file import ServiceEnvironment, read_secrets
 from deploy.systemd.survey import STATE, Survey

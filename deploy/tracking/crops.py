@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deploy.assembly.site_plan import CameraSite
     from deploy.cameras.frames import Frame
+    from deploy.settings.site_plan import CameraSite
     from deploy.tracking.tracker import TrackedBox
 
     Pixels = NDArray[np.uint8]

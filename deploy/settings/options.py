@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.assembly.site_file import SiteFile, read_site
-from deploy.assembly.site_plan import NAME, CameraSite
+from deploy.settings.site_file import SiteFile, read_site
+from deploy.settings.site_plan import NAME, CameraSite
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from deploy.assembly.site_plan import PairSite, Transit
+    from deploy.settings.site_plan import PairSite, Transit
     from engines.manifest import Modality
 
 NAMED = re.compile(rf"({NAME.pattern})=(.+)")

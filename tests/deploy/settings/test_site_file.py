@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
-from deploy.assembly.options import Options
-from deploy.assembly.site_file import SETTINGS, read_site
+from deploy.settings.options import Options
+from deploy.settings.site_file import SETTINGS, read_site
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def test_every_option_of_a_run_can_stand_in_a_site_file() -> None:
 
 
 def test_a_setting_has_the_type_of_its_option() -> None:
-    import deploy.assembly.options
-    import deploy.assembly.site_plan
+    import deploy.settings.options
+    import deploy.settings.site_plan
 
-    hints = get_type_hints(Options, vars(deploy.assembly.options) | vars(deploy.assembly.site_plan))
+    hints = get_type_hints(Options, vars(deploy.settings.options) | vars(deploy.settings.site_plan))
     for name, kind in SETTINGS.items():
         assert hints[name] in (kind, kind | None), name

@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_
 
 import yaml
 
-from deploy.assembly.site_plan import CameraSite, PairSite, ThermalSettings, Transit
+from deploy.settings.site_plan import CameraSite, PairSite, ThermalSettings, Transit
 from engines.errors import BadInput
 from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What a site file may set besides its cameras; types as in deploy.assembly.options.Options.
+# What a site file may set besides its cameras; types as in deploy.settings.options.Options.
 SETTINGS: dict[str, Any] = {
     "patient": bool,
     "max_frames": int,

@@ -1,6 +1,6 @@
 """What a site is: its cameras, how they see, which of them see the same ground, and where the rest goes.
 
-Plain values, as a command line or a site file (`deploy.assembly.site_file`) gives them, checked one by one here;
+Plain values, as a command line or a site file (`deploy.settings.site_file`) gives them, checked one by one here;
 nothing is opened. Times are seconds but where a name says otherwise.
 """
 
@@ -68,6 +68,8 @@ class CameraSite:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise BadInput(f"camera name: expected letters, digits, - and _, a letter first, got {self.name!r}")
+        if "\0" in self.uri:
+            raise BadInput(f"camera {self.name}: expected a source without a zero byte, got {self.uri!r}")
         if self.band is not None and self.band not in BANDS:
             raise BadInput(f"camera {self.name}: expected a band out of {', '.join(BANDS)}, got {self.band!r}")
         if self.modality == "visible" and self.band not in (None, "visible"):

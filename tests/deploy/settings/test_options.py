@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.assembly.options import Options, cameras_of, options_of
-from deploy.assembly.site_plan import CameraSite, PairSite
 from deploy.run_cameras import parser
+from deploy.settings.options import Options, cameras_of, options_of
+from deploy.settings.site_plan import CameraSite, PairSite
 from engines.errors import BadInput
 
 
