@@ -55,7 +55,8 @@ def measure_largest(
             found = max(abs(float(outputs[2 * number + side])) for side in (0, 1))
             if not math.isfinite(found):
                 raise BadInput(
-                    f"{name}: a layer gives infinite or undefined values on the calibration images; the model is broken"
+                    f"{name}: expected finite values on the calibration images, got NaN or infinity; the model is "
+                    "broken: train it again"
                 )
             largest[name] = max(largest[name], found)
     return largest

@@ -63,7 +63,7 @@ def to_opset17(model: onnx.ModelProto) -> onnx.ModelProto:
         checker.check_model(result, full_check=True)
     except (checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BadInput(
-            f"the graph cannot be written for opset {OPSET}: {' '.join(str(error).split())[:300]}"
+            f"the graph cannot be written for opset {OPSET} ({' '.join(str(error).split())[:300]}); leave --opset17 out"
         ) from error
     return result
 
@@ -79,7 +79,8 @@ def _is_unchanged(node: onnx.NodeProto, version: int) -> bool:
         return since(version) == since(OPSET)
     except onnx.defs.SchemaError as error:
         raise BadInput(
-            f"expected operators of opset {OPSET}, got {node.op_type} ({node.name}); TensorRT 8.x cannot take the model"
+            f"expected operators of opset {OPSET}, got {node.op_type} ({node.name}); TensorRT 8.x cannot take the "
+            "model: leave --opset17 out"
         ) from error
 
 
@@ -91,7 +92,7 @@ def _rewrite(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> No
     elif node.op_type not in TYPES_ONLY:
         raise BadInput(
             f"{node.name}: {node.op_type} is another operator at opset {OPSET} than in the graph; "
-            "TensorRT 8.x cannot take the model"
+            "TensorRT 8.x cannot take the model: leave --opset17 out"
         )
 
 
@@ -103,7 +104,7 @@ def _drop_attributes(node: onnx.NodeProto, neutral: dict[str, object]) -> None:
         if value != neutral[item.name]:
             raise BadInput(
                 f"{node.name}: {node.op_type} has {item.name}={value!r}, which opset {OPSET} does not know; "
-                "TensorRT 8.x cannot take the model"
+                "TensorRT 8.x cannot take the model: leave --opset17 out"
             )
         node.attribute.remove(item)
 
@@ -117,7 +118,9 @@ def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorPro
     if len(node.input) < 2 or not node.input[1]:
         return
     if node.input[1] not in constants:
-        raise BadInput(f"{node.name}: expected constant axes for {node.op_type}, got the tensor {node.input[1]}")
+        raise BadInput(
+            f"{node.name}: expected constant axes for {node.op_type}, got the computed {node.input[1]}; export it again"
+        )
     axes: NDArray[np.int64] = numpy_helper.to_array(constants[node.input[1]])
     del node.input[1:]
     node.attribute.append(onnx.helper.make_attribute("axes", axes.tolist()))

@@ -53,7 +53,10 @@ class Histogram:
         lowest = float(flat.min(initial=0.0))
         largest = max(float(flat.max(initial=0.0)), -lowest)
         if not np.isfinite(largest):
-            raise BadInput("a layer gives infinite or undefined values on the calibration images; the model is broken")
+            raise BadInput(
+                "expected finite values on the calibration images, got NaN or infinity; the model is broken: train "
+                "it again"
+            )
         if self.range == 0.0:
             self.range = largest
         while self.range < largest:

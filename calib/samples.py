@@ -126,7 +126,8 @@ def held_out_images(dataset: Dataset, trained_on: Collection[str], count: int) -
         if {record.modality for record in records} == {"visible", "infrared"}:
             return split, balanced_sample(records, count)
     raise BadInput(
-        f"{dataset.folder}: expected held-out people in {_lists(HELD_OUT_LISTS, dataset)} in both modalities, got none"
+        f"{dataset.folder}: expected held-out people in {_lists(HELD_OUT_LISTS, dataset)} in both modalities, got "
+        "none; check these lists"
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from calib.ranges import RANGE_METHODS
 from engines.atomic import write_text
 from engines.errors import BadInput
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ class CalibrationTable:
         if self.format != FORMAT:
             raise BadInput(f"calibration table: expected format {FORMAT}, got {self.format!r}; calibrate again")
         for name, kind in _KINDS.items():
-            if not isinstance(getattr(self, name), kind):
+            if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool):
                 raise BadInput(f"calibration table: expected {kind.__name__} as {name}, got {getattr(self, name)!r}")
         if self.range_method not in RANGE_METHODS:
             raise BadInput(
@@ -70,7 +71,7 @@ def _check(name: str, value: object, *, sign: float) -> None:
 def load_table(path: Path) -> CalibrationTable:
     """Read a table; every defect is one line."""
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = parse_json(path.read_text(encoding="utf-8"))
         # Before the fields, which differ: an old table is old, not damaged.
         if "format" in raw and raw["format"] != FORMAT:
             raise BadInput(f"calibration table: expected format {FORMAT}, got {raw['format']!r}; calibrate again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ if TYPE_CHECKING:
 
 BAD_INPUT_EXIT = 2
 INTERRUPTED_EXIT = 130
+LONGEST_LINE = 1000  # letters of a message: the value that it quotes may be a damaged file's megabyte
 
 
 class BadInput(ValueError):
     """The message is one line for a person: what was expected, what came, what to do."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(str(message)))
 
 
 def run_script(name: str, body: Callable[[], int | None]) -> int:
@@ -32,6 +37,23 @@ def run_script(name: str, body: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{name}: interrupted\n")
         return INTERRUPTED_EXIT
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and control characters, which a file or a camera may have put there.
+
+    Of a long one the beginning and the end are kept: what was expected stands in the one, what to do in the other.
+    """
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE - 305]} ... {text[-300:]}"
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def shown(value: object) -> str:
+    """Return repr() of a value, of a large one the beginning: anchors of YAML can make a list of 2 ** 60 items."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 3, 80, 80
+    return short.repr(value)
 
 
 def first_line(error: Exception) -> str:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from engines.atomic import write_text
 from engines.errors import BadInput
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 Modality = Literal["visible", "infrared"]
@@ -45,6 +47,7 @@ class Graph:
     target: str = ""  # for plans: engines.plan_target.PlanTarget as text, such as "tensorrt 10.3.0 SM87 batch=1/8/32"
 
     def __post_init__(self) -> None:
+        _expect(self, str, [item.name for item in dataclasses.fields(self)])
         for value, allowed in (
             (self.modality, MODALITIES),
             (self.precision, PRECISIONS),
@@ -90,6 +93,11 @@ class Manifest:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise BadInput(f"manifest: expected a positive integer for {name}, got {value!r}")
+        _expect(self, str, ("method", "git_revision", "created"))
+        _expect(self, dict, ("recipe", "dataset", "metrics", "calibration", "parity", "matching", "reference", "tools"))
+        for name in ("reference", "tools"):
+            if not all(isinstance(value, str) for value in getattr(self, name).values()):
+                raise BadInput(f"manifest: expected texts in {name}, got {getattr(self, name)!r}; rebuild the engine")
         if not self.graphs:
             raise BadInput("manifest: expected at least one graph, got none; rebuild with deploy/build_engine.py")
 
@@ -113,7 +121,7 @@ def load_manifest(folder: Path) -> Manifest:
             f"expected an engine folder with {MANIFEST_NAME}, got {folder}; build one with deploy/build_engine.py"
         )
     try:
-        raw: object = json.loads(path.read_text(encoding="utf-8"))
+        raw: object = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise BadInput(f"{path}: expected a JSON object, got {error}; rebuild the engine") from error
     if not isinstance(raw, dict):
@@ -127,6 +135,14 @@ def load_manifest(folder: Path) -> Manifest:
         return Manifest(graphs=graphs, **fields)
     except TypeError as error:
         raise BadInput(f"{path}: a field is missing or unknown ({error}); rebuild the engine") from error
+
+
+def _expect(record: Graph | Manifest, kind: type, names: Iterable[str]) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if not isinstance(value, kind):
+            what = "a text" if kind is str else "an object"
+            raise BadInput(f"manifest: expected {what} for {name}, got {value!r}; rebuild the engine")
 
 
 def sha256_of(path: Path) -> str:

@@ -28,4 +28,4 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except (OSError, ValueError):
         raise
     except Exception as error:  # damaged bytes make zipfile, zlib and NumPy raise anything, memory errors too
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(f"it is damaged: {error}") from error

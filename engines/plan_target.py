@@ -91,9 +91,9 @@ def parse_target(text: str) -> PlanTarget:
     unknown = ({word for word in rest if "=" not in word} - {"version-compatible"}) | (
         set(named) - {"batch", "hardware", "dla", "gpu"}
     )
-    sizes = re.fullmatch(r"(\d+)/(\d+)/(\d+)", named.get("batch", ""))
+    sizes = re.fullmatch(r"(\d{1,6})/(\d{1,6})/(\d{1,6})", named.get("batch", ""))
     hardware, dla = named.get("hardware", "same"), named.get("dla")
-    if unknown or sizes is None or hardware not in HARDWARE or not (dla is None or dla.isdigit()):
+    if unknown or sizes is None or hardware not in HARDWARE or not (dla is None or re.fullmatch(r"[0-9]{1,3}", dla)):
         raise BadInput(f"manifest: expected a plan's target such as 'tensorrt 10.3.0 SM87 batch=1/8/32', got {text!r}")
     smallest, usual, largest = (int(size) for size in sizes.groups())
     return PlanTarget(
@@ -110,6 +110,6 @@ def parse_target(text: str) -> PlanTarget:
 
 def _newer(version: str, than: str) -> bool:
     def numbers(text: str) -> list[int]:
-        return [int(part) for part in re.findall(r"\d+", text)]
+        return [int(part) for part in re.findall(r"\d{1,9}", text)]
 
     return numbers(version) >= numbers(than)

@@ -1,4 +1,4 @@
-"""JSON that came from outside: what the standard reader takes too gladly, or fails on in its own way, is a ValueError."""
+"""JSON from outside: what the standard reader takes too gladly, or fails on in its own way, is a ValueError."""
 
 from __future__ import annotations
 

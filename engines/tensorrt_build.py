@@ -65,7 +65,7 @@ class PlanRequest:
     capabilities: tuple[str, ...] = RTX_CAPABILITIES  # of TensorRT-RTX plans; full TensorRT takes the GPU at hand
     batch: BatchProfile = field(default_factory=BatchProfile)
     workspace_bytes: int = WORKSPACE_BYTES
-    timing_cache: Path | None = None  # one for each TensorRT version and GPU; stale after a change of power mode; RTX needs none
+    timing_cache: Path | None = None  # one for each TensorRT version, GPU and power mode; RTX needs none
     hardware: Hardware = "same"
     version_compatible: bool = False
     dla: int | None = None  # number of the accelerator; what it cannot run falls back to the GPU

@@ -113,12 +113,14 @@ def load_checkpoint(path: Path, method_name: str | None = None) -> Checkpoint:
 def _check(path: Path, raw: dict[str, Any]) -> None:
     for name, kind in KINDS.items():
         value = raw.get(name)
-        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
-            raise BadInput(
-                f"{path}: expected {kind.__name__} for {name!r} of a checkpoint, got {type(value).__name__}; train again"
-            )
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
+            raise _incomplete(path, name)
     if not all(isinstance(name, str) for name in (*raw["recipe"], *raw["model"])):
-        raise BadInput(f"{path}: expected names in a checkpoint's recipe and weights, got other keys; train again")
+        raise _incomplete(path, "recipe and model")
+
+
+def _incomplete(path: Path, part: str) -> BadInput:
+    return BadInput(f"{path}: expected a whole checkpoint, got one whose {part} is missing or damaged; train again")
 
 
 def build_method(checkpoint: Checkpoint) -> Method:

@@ -10,7 +10,6 @@ Shapes: N boxes, 4 box (left, top, width, height) in pixels.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from deploy.detection.detector import Detections, no_detections
 from engines.errors import BadInput
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -132,7 +132,7 @@ def _parse(path: Path, number: int, line: str, *, json_lines: bool) -> FrameBoxe
 
 
 def _of_json(line: str) -> tuple[int, list[Row]]:
-    content: Any = json.loads(line)
+    content: Any = parse_json(line)
     frame = content["frame"]
     if not isinstance(frame, int) or isinstance(frame, bool):
         raise TypeError(frame)
@@ -142,7 +142,7 @@ def _of_json(line: str) -> tuple[int, list[Row]]:
 
 def _of_csv(line: str) -> tuple[int, list[Row]]:
     columns = [float(column) for column in line.split(",")[:MOT_COLUMNS]]
-    if len(columns) < MOT_COLUMNS or columns[0] != int(columns[0]):
+    if len(columns) < MOT_COLUMNS or not columns[0].is_integer():
         raise ValueError(line)
     frame, _, left, top, width, height, score = columns
     return int(frame) - 1, [(left - 1, top - 1, width, height, score)]

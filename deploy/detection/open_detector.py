@@ -87,7 +87,9 @@ def _ask(path: Path, graph: Graph, network: NetworkInput) -> Signature:
     try:
         answers = tuple(np.array(answer) for answer in graph(batch.arrays(1)))
     except Exception as error:  # each runtime has its own types
-        raise BadInput(f"{path}: {graph.name} cannot run the detector ({first_line(error)})") from error
+        raise BadInput(
+            f"{path}: {graph.name} cannot run the detector ({first_line(error)}); export it again, or take another"
+        ) from error
     outputs = tuple(
         dataclasses.replace(spec, shape=answer.shape, dtype=answer.dtype)
         for spec, answer in zip(graph.outputs, answers, strict=True)

@@ -19,6 +19,7 @@ from engines.choose_plan import device_here
 from engines.errors import BadInput
 from engines.manifest import sha256_of
 from engines.plan_target import FLAVOURS, BatchProfile, PlanTarget, parse_target
+from engines.strict_json import parse_json
 from engines.tensorrt_build import RTX_CAPABILITIES, WORKSPACE_BYTES
 from engines.tensorrt_refusal import failed_build, refused_nodes
 from engines.tensorrt_sdk import load_sdk, progress_monitor, recording_logger, without_collection
@@ -94,7 +95,7 @@ def find_plan(path: Path, device: Device) -> Path | None:
     for about_path in sorted(path.parent.glob(f"{path.stem}.{device.flavour}-*.json")):
         plan = about_path.with_suffix(".plan")
         try:
-            about: dict[str, Any] = json.loads(about_path.read_text(encoding="utf-8"))
+            about: Any = parse_json(about_path.read_text(encoding="utf-8"))
             refusal = parse_target(str(about["target"])).refusal(
                 flavour=device.flavour, version=device.version, capability=device.capability, gpu=device.gpu
             )

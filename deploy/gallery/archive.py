@@ -11,7 +11,6 @@ Shapes: N rows, D embedding.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +20,7 @@ from deploy.gallery.protocol import GalleryError, Tracklet, wrong_model
 from engines.atomic import atomic_path
 from engines.errors import BadInput, first_line
 from engines.manifest import MODALITIES
+from engines.npz_file import read_arrays
 from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -133,9 +133,11 @@ def import_gallery(gallery: Gallery, path: Path) -> dict[int, int]:
 def read_archive(path: Path) -> Archive:
     """Read an exported file; a damaged one is refused as a whole."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            header = cast("dict[str, Any]", parse_json(bytes(arrays["header"])))
-            row_ND, faces = np.asarray(arrays["rows"], np.float32), bytes(arrays["faces"])
+        arrays = read_arrays(path)
+        header = cast("dict[str, Any]", parse_json(bytes(arrays["header"])))
+        if arrays["rows"].dtype.kind != "f" or arrays["faces"].dtype != np.uint8:
+            raise ValueError("its parts do not fit together")
+        row_ND, faces = np.asarray(arrays["rows"], np.float32), bytes(arrays["faces"])
         if header["format"] != FORMAT:
             raise BadInput(f"{path}: expected format {FORMAT}, got {header['format']}; export it with this version")
         labels = {int(identity): str(label) for identity, label in header["people"]}
@@ -151,7 +153,7 @@ def read_archive(path: Path) -> Archive:
             raise ValueError("its parts do not fit together")
     except BadInput:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(
             f"{path}: expected a whole file of manage_gallery.py export, got another ({first_line(error)})"
         ) from error
@@ -183,6 +185,8 @@ def _faces(listed: list[list[Any]], content: bytes) -> list[Face]:
     found: list[Face] = []
     start = 0
     for identity, modality, quality, size in listed:
+        if modality not in MODALITIES or not 0 <= size <= len(content) - start:
+            raise ValueError("its parts do not fit together")
         jpeg = content[start : start + size]
         found.append(Face(identity=int(identity), modality=modality, quality=float(quality), jpeg=jpeg))
         start += int(size)

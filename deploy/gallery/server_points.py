@@ -59,7 +59,13 @@ def match(**values: str | int | Collection[str]) -> Filter:
 
 def connect(address: str) -> tuple[QdrantClient, str]:
     """Return a client for http(s)://host:port/collection, and the collection."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        port = parts.port or 6333
+    except ValueError as error:
+        raise BadInput(
+            f"gallery: expected qdrant+http://host:6333/collection, got an address that cannot be read ({error})"
+        ) from error
     collection = parts.path.strip("/")
     if parts.username or parts.password or parts.query:
         raise BadInput(
@@ -75,9 +81,14 @@ def connect(address: str) -> tuple[QdrantClient, str]:
             "gallery: expected the package qdrant-client, got none installed; pip install 'crosslight[qdrant]', or "
             "name a file for a gallery without it"
         ) from error
-    url = f"{parts.scheme}://{parts.hostname}:{parts.port or 6333}"
+    url = f"{parts.scheme}://{parts.hostname}:{port}"
     key = os.environ.get(KEY_VARIABLE)
-    return QdrantClient(url=url, api_key=key, timeout=TIMEOUT_S, check_compatibility=False), collection
+    try:
+        return QdrantClient(url=url, api_key=key, timeout=TIMEOUT_S, check_compatibility=False), collection
+    except ValueError as error:  # a host's name that is none
+        raise BadInput(
+            f"gallery: expected qdrant+http://host:6333/collection, got an address that cannot be read ({error})"
+        ) from error
 
 
 class ServerPoints:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"SQLite format 3\0"
 WAIT_S = 0.5  # for another process's transaction to end; the camera loop stands still meanwhile
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # the second: its message quotes damaged bytes of the file
 KEPT = "it was left as it is: move it away and import the last export (deploy/manage_gallery.py import)"
 
 
@@ -63,7 +64,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     return db
 
 
-def refusal(path: Path, error: sqlite3.Error) -> BadInput:
+def refusal(path: Path, error: Exception) -> BadInput:
     reason = first_line(error)
     if isinstance(error, sqlite3.OperationalError):  # the disk, the permissions, a lock: not the file's content
         return BadInput(

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.gallery.ledger import Entry, Ledger
 from deploy.gallery.protocol import GalleryError, wrong_model
-from deploy.gallery.sqlite_file import KEPT, connect, prepare, refusal
+from deploy.gallery.sqlite_file import DAMAGE, KEPT, connect, prepare, refusal
+from deploy.gallery.sqlite_rows import COLUMNS, LARGEST_DIM, entry_of, is_face, is_label, whole_number
 from deploy.gallery.sqlite_schema import STEPS, migrate, version_of
 from engines.errors import BadInput, first_line
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deploy.gallery.ledger import Entry, Ledger
     from engines.manifest import Modality
 
     Float = NDArray[np.float32]
@@ -57,7 +58,7 @@ class SqliteRecord:
         except BaseException as error:
             if self._lock is not None:
                 self._lock.release()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, DAMAGE):
                 raise refusal(path, error) from error
             raise
 
@@ -70,22 +71,37 @@ class SqliteRecord:
                         f"gallery {self.path}: expected whole embeddings, got a damaged tracklet {entry.number}; {KEPT}"
                     )
                 yield entry, np.frombuffer(blob, HALF).reshape(-1, self.dim).astype(np.float32)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise refusal(self.path, error) from error
 
     def load_people(self, ledger: Ledger) -> None:
         """Fill in labels, the quality of faces and the highest number given."""
         try:
-            ledger.labels.update(self._db.execute("SELECT identity, label FROM person"))
-            for identity, modality, quality in self._db.execute("SELECT identity, modality, quality FROM face"):
-                ledger.face_quality[identity, modality] = quality
-        except sqlite3.Error as error:
+            for person in self._db.execute("SELECT identity, label FROM person"):
+                self._expect(is_label(person), "a name")
+                ledger.labels[person[0]] = person[1]
+            for face in self._db.execute("SELECT identity, modality, quality FROM face"):
+                self._expect(is_face(face), "a face")
+                ledger.face_quality[face[0], face[1]] = face[2]
+            ledger.last_identity = max(ledger.last_identity, self._number("last_identity"))
+        except DAMAGE as error:
             raise refusal(self.path, error) from error
-        ledger.last_identity = max(ledger.last_identity, int(self.fact("last_identity") or 0))
 
     def fact(self, name: str) -> str | None:
         row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
+
+    def _number(self, name: str) -> int:
+        number = whole_number(self.fact(name))
+        self._expect(number is not None, name)
+        return number or 0
+
+    def _expect(self, sound: bool, what: str) -> None:
+        if not sound:
+            raise self._damage(what)
+
+    def _damage(self, what: str) -> BadInput:
+        return BadInput(f"gallery {self.path}: expected a whole file, got a damaged one ({what}); {KEPT}")
 
     def add(self, entry: Entry, row_RD: Float) -> None:
         """Keep a tracklet; it is on the disk when this returns."""
@@ -152,9 +168,9 @@ class SqliteRecord:
             row = self._db.execute(
                 "SELECT jpeg FROM face WHERE identity = ? AND modality = ?", (identity, modality)
             ).fetchone()
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise GalleryError(f"gallery {self.path}: cannot read a face ({first_line(error)})") from error
-        return None if row is None else bytes(row[0])
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
 
     def erase(self, identities: Iterable[int], place: str | None, numbers: Iterable[int] = ()) -> None:
         """Delete people and single tracklets, note in the same commit where Qdrant has the other rows, and scrub."""
@@ -174,7 +190,7 @@ class SqliteRecord:
         try:
             busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0
             reason = "another process is reading the gallery"
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             busy, reason = True, first_line(error)
         if busy and not self._unscrubbed:
             log.warning("gallery %s: erased bytes are on the disk until it can be tidied (%s)", self.path, reason)
@@ -194,7 +210,7 @@ class SqliteRecord:
             for checksum, blob, entry in self._tracklets():
                 if zlib.crc32(blob) != checksum:
                     found.append(f"tracklet {entry.number} of identity {entry.identity}: its embeddings are damaged")
-        except sqlite3.Error as error:
+        except (*DAMAGE, BadInput) as error:
             found.append(first_line(error))
         return found
 
@@ -226,7 +242,8 @@ class SqliteRecord:
             if version == 0 and (model is None or dim is None):
                 raise BadInput(f"gallery {self.path}: expected people in it, got an empty file; enrol somebody first")
             self._set_up(version, {"kind": kind, "model": model, "dim": dim})
-        stored_kind, self.model, self.dim = self.fact("kind"), self.fact("model") or "", int(self.fact("dim") or 0)
+        stored_kind, self.model, self.dim = self.fact("kind"), self.fact("model") or "", self._number("dim")
+        self._expect(0 < self.dim <= LARGEST_DIM and bool(self.model), "no model")
         if stored_kind != kind:
             raise BadInput(
                 f"gallery {self.path}: expected a {kind} gallery, got {stored_kind}; "
@@ -237,7 +254,7 @@ class SqliteRecord:
         damage = [str(line) for (line,) in self._db.execute("PRAGMA quick_check(1)") if line != "ok"]
         if damage:
             reason = " ".join(damage[0].split())
-            raise BadInput(f"gallery {self.path}: expected a whole file, got a damaged one ({reason}); {KEPT}")
+            raise self._damage(reason)
         self.unswept = self.fact("unswept") is not None
         if not self._read_only:
             self.scrub()
@@ -254,23 +271,14 @@ class SqliteRecord:
         self._db.executemany("DELETE FROM tracklet WHERE number = ?", [(number,) for number in numbers])
 
     def _raise_last_identity(self, last_identity: int) -> None:
-        if last_identity > int(self.fact("last_identity") or 0):
+        if last_identity > self._number("last_identity"):
             self._db.execute("INSERT OR REPLACE INTO fact VALUES ('last_identity', ?)", (str(last_identity),))
 
     def _tracklets(self) -> Iterator[tuple[int, bytes, Entry]]:
-        for *values, checksum, blob in self._db.execute("SELECT * FROM tracklet ORDER BY number"):
-            number, identity, camera, track, modality, first_s, last_s, rows = values
-            entry = Entry(
-                number=number,
-                identity=identity,
-                camera=camera,
-                track=track,
-                modality=modality,
-                first_s=first_s,
-                last_s=last_s,
-                rows=rows,
-            )
-            yield checksum, blob, entry
+        for row in self._db.execute(f"SELECT {COLUMNS} FROM tracklet ORDER BY number"):
+            if (found := entry_of(row)) is None:
+                raise self._damage(f"tracklet {row[0]}")
+            yield found
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Generator[None]:
@@ -285,6 +293,6 @@ class SqliteRecord:
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, DAMAGE):
                 raise GalleryError(f"gallery {self.path}: cannot {what} ({first_line(error)})") from error
             raise

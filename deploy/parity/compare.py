@@ -156,7 +156,10 @@ def not_finite(reference: Reference, feature_ND: NDArray[np.float32]) -> str | N
     bad_N = np.flatnonzero(~np.isfinite(feature_ND).all(1))
     if not len(bad_N):
         return None
-    return f"{len(bad_N)} of {len(feature_ND)} embeddings hold NaN or infinity, such as {reference.name(int(bad_N[0]))}"
+    return (
+        f"expected finite embeddings, got NaN or infinity in {len(bad_N)} of {len(feature_ND)}, such as "
+        f"{reference.name(int(bad_N[0]))}"
+    )
 
 
 class _Unfit(Exception):

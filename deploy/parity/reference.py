@@ -9,7 +9,6 @@ Shapes: N images, D embedding.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +18,7 @@ import numpy as np
 from engines.atomic import atomic_path
 from engines.errors import BadInput
 from engines.manifest import MODALITIES, load_manifest, sha256_of
+from engines.npz_file import read_arrays
 from train.datasets.images import ImageRecord
 
 if TYPE_CHECKING:
@@ -133,10 +133,9 @@ def load_reference(folder: Path, data: Path | None = None) -> Reference:
 def _read(path: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
     """Read the arrays and check all that is relied on; pickled objects are never loaded."""
     try:
-        # NumPy does not close a file that it opened and could not read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays: dict[str, NDArray[Any]] = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        stored = read_arrays(path)
+        arrays = {name: stored[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{path}: expected a reference, got an unreadable file ({error}); {_REBUILD}") from error
     if arrays["format"].tolist() != FORMAT:
         raise BadInput(f"{path}: expected format {FORMAT}, got {arrays['format'].tolist()}; {_REBUILD}")

@@ -49,7 +49,10 @@ class MqttDestination:
     name = "mqtt"
 
     def __init__(self, url: str, state: Callable[[], RunState], password: str | None = None) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url if url.isprintable() else "")
+        except ValueError:  # brackets that hold no IPv6 address
+            parts = urlsplit("")
         if parts.scheme not in PORTS or not parts.hostname:
             raise BadInput(f"--mqtt: expected mqtt://HOST:PORT/TOPIC or mqtts://, got {redact(url)!r}")
         try:

@@ -26,8 +26,12 @@ class Webhook:
     name = "webhook"
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url if url.isprintable() else "")
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none, or brackets that hold no IPv6 address
+            usable = False
+        if not usable:
             raise BadInput(f"--webhook: expected an http:// or https:// address, got {redact(url)!r}")
         self._url = url
         self._headers = {"Content-Type": "application/json", "User-Agent": "crosslight"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from deploy.sources.source import failure
+from deploy.sources.source import SourceError, failure
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 UNESCAPED = "!$'()*+,;=-._~"  # FFmpeg keeps 128 characters of user and password for RTSP: escape only what must be
@@ -60,9 +60,13 @@ def parse_address(site: CameraSite) -> Address:
     """
     scheme, _, rest = site.uri.partition("://")
     scheme = scheme.lower()
+    if not site.uri.isprintable():
+        # Where the password ends could not be told, so nothing of it is shown.
+        reason = "an address cannot hold control characters; write them as %0A and so on"
+        raise SourceError(f"camera {site.name!r} {scheme}://***: {reason}", kind="unsupported")
     userinfo, place, path = _split(rest)
     found = HOST.fullmatch(place)
-    if found is None or int(found[3] or 1) > 65535:
+    if found is None or len(found[3] or "") > 5 or int(found[3] or 1) > 65535:
         reason = (
             f"expected {scheme}://user:password@host:port/path, got no host that can be read; "
             "write @ as %40, / as %2F and : as %3A in user and password"

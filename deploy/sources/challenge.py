@@ -55,6 +55,9 @@ def _digest(
     offered = [text.strip() for text in given.get("qop", "").split(",") if text.strip()]
     if make is None or "nonce" not in given or (offered and "auth" not in offered):
         return None
+    if not all(text.isprintable() for text in (user, *given.values())):  # a line end would begin another header
+        return None
+    user_name = user.replace("\\", "\\\\").replace('"', '\\"')
 
     def digest(text: str) -> str:
         return make(text.encode()).hexdigest()
@@ -64,7 +67,7 @@ def _digest(
     if name.endswith("-SESS"):
         secret = digest(f"{secret}:{server}:{client}")
     middle = f"{server}:00000001:{client}:auth" if offered else server
-    fields = [f'username="{user}"', f'realm="{realm}"', f'nonce="{server}"', f'uri="{uri}"']
+    fields = [f'username="{user_name}"', f'realm="{realm}"', f'nonce="{server}"', f'uri="{uri}"']
     fields += [f'response="{digest(f"{secret}:{middle}:{digest(request)}")}"']
     if "algorithm" in given:
         fields.append(f"algorithm={given['algorithm']}")

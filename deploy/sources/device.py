@@ -23,8 +23,8 @@ from deploy.sources.v4l2 import why_not_streaming
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
     from deploy.cameras.device_nodes import Device
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.opencv_capture import Capture
     from deploy.sources.source import FailureKind, Pixels
 
@@ -147,6 +147,8 @@ class DeviceSource(CaptureSource):
             errno.ENOENT: ("not-found", "it was unplugged; check its cable"),
             errno.ENXIO: ("not-found", "it was unplugged; check its cable"),
         }
-        kind, reason = table.get(number, ("connection", "another program may hold it, or its cable is loose"))
+        kind, reason = table.get(
+            number, ("connection", "another program may hold it, or its cable is loose; check both")
+        )
         detail = f" ({os.strerror(number)})" if number else ""
         return failure(self._site, f"{path} {what}{detail}: {reason}", kind)

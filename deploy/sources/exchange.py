@@ -7,6 +7,7 @@ has a limit, and each failure its kind. Certificates are not checked, as FFmpeg 
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 import time
@@ -17,7 +18,7 @@ from deploy.sources.challenge import answer
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.address import Address
     from deploy.sources.source import FailureKind, SourceError
 
@@ -100,7 +101,7 @@ class Line:
         first, *rest = head.decode("utf-8", "replace").split("\r\n")
         protocol, _, told = first.partition(" ")
         number, _, reason = told.partition(" ")
-        if not number.isdigit() or not protocol.startswith(("RTSP/", "HTTP/", "ICY")):
+        if not re.fullmatch(r"[0-9]{3}", number) or not protocol.startswith(("RTSP/", "HTTP/", "ICY")):
             raise failure(self._site, _other_protocol(head, self._address), "unsupported")
         pairs = tuple(
             (name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in rest)
@@ -108,7 +109,7 @@ class Line:
         found = Answer(protocol=protocol, status=int(number), reason=reason, headers=pairs)
         length = found.header("content-length")
         # A body is read where it is wanted, or where the next answer on this line stands behind it.
-        if not length.isdigit() or int(length) > MOST_BYTES or not (body or found.status == 401):
+        if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > MOST_BYTES or not (body or found.status == 401):
             return found
         while len(self._received) < int(length):
             self._receive()
@@ -165,7 +166,7 @@ def _explain(error: Exception, address: Address, timeout_s: float) -> tuple[Fail
     if isinstance(error, ConnectionError):
         spoken = address.scheme if address.tls else f"{address.scheme}, and not {address.scheme}s"
         return "connection", f"{place} closed the connection without an answer; does it speak {spoken}?"
-    return "connection", f"the connection to {place} failed ({error})"
+    return "connection", f"the connection to {place} failed ({error}); check network and camera"
 
 
 def _other_protocol(head: bytes, address: Address) -> str:

@@ -20,7 +20,7 @@ from deploy.sources.opencv_capture import OPEN_TIMEOUT_S, READ_TIMEOUT_S
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.pixels import Decoded
     from deploy.sources.source import FailureKind, SourceError
 
@@ -62,7 +62,8 @@ class GiCapture:
         try:
             self._pipeline = self._gst.parse_launch(pipeline)
         except Exception as error:  # GLib.Error, whose class only gi knows
-            reason = f"GStreamer does not understand the pipeline: {getattr(error, 'message', error)}"
+            told = getattr(error, "message", error)
+            reason = f"GStreamer does not understand the pipeline ({told}); try it with gst-launch-1.0"
             raise failure(site, reason, "unsupported") from None
         self._sink = self._find_sink()
         self._pipeline.set_state(self._gst.State.PLAYING)
@@ -124,8 +125,8 @@ class GiCapture:
             if trouble is not None:
                 raise trouble
             if self._sink.get_property("eos"):
-                raise failure(self._site, "the pipeline has ended", "connection")
-        raise failure(self._site, f"the pipeline gave no picture in {timeout_s:g} s", "timeout")
+                raise failure(self._site, "the pipeline has ended; check its source", "connection")
+        raise failure(self._site, f"the pipeline gave no picture in {timeout_s:g} s; check its source", "timeout")
 
     def _find_sink(self) -> Any:
         # A description of one element gives that element, which has no sinks within.
@@ -144,7 +145,11 @@ class GiCapture:
         if message is None:
             return None
         error, _ = message.parse_error()
-        return failure(self._site, f"GStreamer: {error.message}", _kind(self._gst, error))
+        return failure(
+            self._site,
+            f"GStreamer cannot go on ({error.message}); try the pipeline with gst-launch-1.0",
+            _kind(self._gst, error),
+        )
 
 
 def _kind(gst: Any, error: Any) -> FailureKind:

@@ -17,7 +17,7 @@ from deploy.sources.opencv_capture import CaptureSource
 from deploy.sources.source import failure
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.address import Address
     from deploy.sources.opencv_capture import Capture
 

@@ -17,7 +17,7 @@ import cv2
 from deploy.sources.pixels import to_pixels
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.pixels import Decoded
     from deploy.sources.source import Pixels
 

@@ -9,7 +9,7 @@ from deploy.sources.source import Pixels, Source, failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
 
 
 MOST_SKIPPING_S = 0.5

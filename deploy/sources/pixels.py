@@ -15,7 +15,7 @@ from deploy.sources.source import Pixels, failure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
 
     Decoded = NDArray[Any]  # as OpenCV returns it: any depth, 2 or 3 axes
 
@@ -24,6 +24,8 @@ def to_pixels(image: Decoded, site: CameraSite) -> Pixels:
     """Return OpenCV's picture (grey, BGR or BGRA) as RGB or 16-bit thermal; raise SourceError for anything else."""
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
+    if not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise failure(site, f"expected a picture of 1, 3 or 4 channels, got {image.shape}; set another format", "codec")
     if image.dtype == np.uint16 and image.ndim == 2 and site.modality == "infrared":
         return np.asarray(image, np.uint16)
     if image.dtype != np.uint8:
@@ -42,7 +44,7 @@ def to_pixels(image: Decoded, site: CameraSite) -> Pixels:
 def from_y16(raw: Decoded, size_px: tuple[int, int], site: CameraSite) -> Pixels:
     """Return a V4L2 Y16 buffer as uint16 (H, W); OpenCV hands it over as (1, bytes) or as the picture, by version."""
     width, height = size_px
-    if raw.dtype == np.uint16 and raw.ndim == 2 and raw.shape[0] > 1:
+    if raw.dtype == np.uint16 and raw.ndim == 2 and raw.shape[0] > 1 and raw.size:
         return np.asarray(raw, np.uint16)
     flat = np.ascontiguousarray(raw).reshape(-1).view(np.uint8)
     row_bytes = flat.size // height if height else 0  # a driver may pad its rows

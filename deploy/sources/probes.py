@@ -14,7 +14,7 @@ from deploy.sources.source import failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.address import Address
     from deploy.sources.exchange import Answer
     from deploy.sources.source import FailureKind, SourceError
@@ -63,14 +63,17 @@ def probe_http(site: CameraSite, address: Address, timeout_s: float) -> StreamFa
         target = found.header("location")
         if found.status not in (301, 302, 303, 307, 308) or not target:
             return _http_facts(site, address, found, line.challenges)
-        absolute = urljoin(f"{address.scheme}://{address.place}{uri}", target)
+        try:
+            absolute = urljoin(f"{address.scheme}://{address.place}{uri}", target)
+        except ValueError:  # brackets that hold no IPv6 address
+            absolute = target
         start = f"{address.scheme}://{address.place}"
         if not absolute.startswith(f"{start}/"):
             # Credentials must not go to another host, and FFmpeg would send them.
             reason = "moved to another host, scheme or port; give that address instead"
             raise failure(site, f"{reason} ({absolute})", "not-found", permanent=True)
         uri = absolute.removeprefix(start)
-    raise failure(site, f"moved more than {MOST_REDIRECTIONS} times", "connection")
+    raise failure(site, f"moved more than {MOST_REDIRECTIONS} times; give the address where it ends", "connection")
 
 
 def video_codecs(description: str) -> list[str]:
@@ -93,7 +96,9 @@ def refusal(site: CameraSite, address: Address, found: Answer) -> SourceError:
         given = "wrong user or password" if address.user is not None else "the address has no user and password"
         return failure(site, f"{told} ({given}); not tried again until the configuration changes", kind)
     if found.status == 403:
-        return failure(site, f"{told} (this user may not see the stream); not tried again", "credentials")
+        return failure(
+            site, f"{told} (this user may not see the stream); allow it on the camera; not tried again", "credentials"
+        )
     if found.status in (404, 410):
         kind, advice = "not-found", "no such stream on the camera; check the path"
     elif found.status in (453, 454, 486):
@@ -101,7 +106,7 @@ def refusal(site: CameraSite, address: Address, found: Answer) -> SourceError:
     elif found.status in (400, 405, 415, 451, 461, 501, 505, 551):
         kind, advice = "unsupported", "the camera does not do what was asked; check path and port"
     else:
-        advice = "the camera has trouble of its own"
+        advice = "the camera has trouble of its own; restart it"
     return failure(site, f"{told}: {advice}", kind, permanent=False)
 
 

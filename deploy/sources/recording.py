@@ -16,7 +16,7 @@ from deploy.sources.source import Pixels, failure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 PAGED_SUFFIXES = frozenset({".tif", ".tiff"})  # thermal cameras record many pictures into one TIFF
@@ -52,11 +52,11 @@ class VideoSource(CaptureSource):
 
     def _refusal(self) -> Exception:
         if not self._path.exists():
-            return failure(self._site, "no such file any more", "not-found")
+            return failure(self._site, "no such file any more; restore it", "not-found")
         try:
             self._path.open("rb").close()
         except OSError as error:
-            return failure(self._site, f"cannot be read: {error.strerror}", "permission")
+            return failure(self._site, f"cannot be read ({error.strerror}); check its permissions", "permission")
         reason = (
             "expected a video that OpenCV can decode, got a file that is no video or is cut off "
             "(a recording that was not finished cannot be opened); try to play it with another program"
@@ -113,7 +113,9 @@ class ImagesSource:
         try:
             paths = sorted(self._path.iterdir()) if self._path.is_dir() else [self._path]
         except OSError as error:
-            raise failure(self._site, f"cannot be read: {error.strerror}", "permission") from None
+            raise failure(
+                self._site, f"cannot be read ({error.strerror}); check its permissions", "permission"
+            ) from None
         images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
         # Pages are counted in a file that was named alone: to count them in a folder would read all of it first.
         return [(path, page) for path in images for page in range(self._pages(path))]

@@ -14,7 +14,7 @@ from deploy.cameras.redact import redact
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"  # RGB (H, W, C), or 16-bit thermal (H, W)
 

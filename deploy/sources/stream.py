@@ -21,7 +21,7 @@ from deploy.sources.source import SourceError, failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.opencv_capture import Capture
     from deploy.sources.probes import StreamFacts
 
@@ -50,7 +50,7 @@ class StreamSource(CaptureSource):
         if super().grab():
             return True
         if self._clock() - start_s >= 0.9 * READ_TIMEOUT_S:
-            raise failure(self._site, f"no picture for {READ_TIMEOUT_S:g} s", "timeout")
+            raise failure(self._site, f"no picture for {READ_TIMEOUT_S:g} s; check camera and network", "timeout")
         if self.live or not self._site.loop or self._capture is None:
             return False
         self.close()
@@ -64,7 +64,9 @@ class StreamSource(CaptureSource):
             return capture
         capture.release()
         if time.monotonic() - start_s >= 0.9 * OPEN_TIMEOUT_S:
-            reason = f"answers ({facts.codec}) but sends no picture in {OPEN_TIMEOUT_S:g} s"
+            reason = (
+                f"answers ({facts.codec}) but sends no picture in {OPEN_TIMEOUT_S:g} s; does another player show it?"
+            )
             raise failure(self._site, reason, "timeout")
         if not facts.login:
             reason = "wants a SHA-256 login, which FFmpeg does not know; allow basic or MD5 digest on the camera"

@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 import cv2
 import numpy as np
 
-from deploy.assembly.site_file import suggest
+from deploy.settings.site_file import suggest
 from deploy.sources.source import Pixels, SourceError
 from train.datasets.synthetic_site_view import CrowdRenderer
 

@@ -13,7 +13,7 @@ from engines.spelling import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources.source import Source
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "csi", "file")

@@ -119,7 +119,7 @@ def _evidence(about: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Evid
     meeting_P4 = arrays["meeting_P4"]
     forms = ((embedding_ND, 2, "f"), (quality_N, 1, "f"), (count_T, 1, "i"), (meeting_P4, 2, "f"))
     if any(array.ndim != axes or array.dtype.kind != kind for array, axes, kind in forms):
-        raise ValueError("arrays of other shapes or types")
+        raise ValueError("parts of other shapes or kinds")
     listed: list[list[Any]] = about["tracks"]
     if len(listed) != len(count_T) or (count_T < 1).any() or (count_T > len(embedding_ND)).any():
         raise ValueError(f"{len(listed)} tracks with {len(count_T)} counts")
@@ -165,5 +165,5 @@ def _track(values: list[Any], embedding_ND: Float, quality_N: Float, grounds: Ma
 def _seconds(value: object) -> float:
     seconds = float(cast("float", value))
     if not math.isfinite(seconds):
-        raise ValueError(f"a time of {seconds}")
+        raise ValueError("a time is not finite")
     return seconds

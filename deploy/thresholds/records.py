@@ -55,7 +55,7 @@ def _tail(name: str, raw: object) -> Tail:
         )
     counts = {count: read_number(record, count) for count in ("pairs", "people", "effective_pairs")}
     for count, value in counts.items():
-        if value <= 0:
+        if value <= 0 or (count != "effective_pairs" and value != int(value)):
             raise BadInput(f"{name}: expected a positive number for {count}, got {value:g}")
     return Tail(
         rates=rates,

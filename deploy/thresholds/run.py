@@ -73,7 +73,7 @@ def _refuse(args: argparse.Namespace, picture: Path) -> None:
 
 def _collect(args: argparse.Namespace) -> Evidence:
     from deploy.assembly.installation import collect_evidence
-    from deploy.assembly.options import options_of
+    from deploy.settings.options import options_of
 
     recorder = EvidenceRecorder()
     collect_evidence(options_of(args), recorder, seconds=60 * args.minutes)

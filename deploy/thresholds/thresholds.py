@@ -22,6 +22,7 @@ from deploy.thresholds.records import read_directions, read_number
 from engines.atomic import write_text
 from engines.errors import BadInput
 from engines.model_id import model_id
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +185,7 @@ def from_manifest(manifest: Manifest) -> Thresholds | None:
 def load_thresholds(path: Path, model: str) -> Thresholds:
     """Read a file of `save` and refuse one that was measured with another model."""
     try:
-        raw: object = json.loads(path.read_text(encoding="utf-8"))
+        raw: object = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(
             f"{path}: expected a file of thresholds, found none; make one with deploy/calibrate_threshold.py"

@@ -10,6 +10,9 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import threading
+import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
@@ -17,9 +20,11 @@ from typing import TYPE_CHECKING
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LEAST_TOKEN = 16
+MOST_GUESSES, GUESSES_S = 10, 60.0  # wrong tokens of one address, within so many seconds
+MOST_GUESSERS = 1024  # addresses that are remembered
 DEFAULT_HOST = "127.0.0.1"
 MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(24))'"
 ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):)?(?P<port>\d{1,5})")
@@ -94,8 +99,8 @@ class Access:
         return f"{self.cookie_name}={self._session()}; Path=/; HttpOnly; SameSite=Strict"
 
     def brings_token(self, given: str) -> bool:
-        """Compare in constant time."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        """Compare in a time that tells neither the token nor its length."""
+        return self.token is not None and hmac.compare_digest(_digest(given), _digest(self.token))
 
     def refuse(self, method: str, headers: Mapping[str, str], query_token: str) -> Refusal | None:
         """Return why this request is not answered, or None where it is."""
@@ -107,6 +112,8 @@ class Access:
             return Refusal(401, "a token is needed: open /?token=..., or send Authorization: Bearer ...")
         if method not in ("GET", "HEAD") and not _same_site(headers, host):
             return Refusal(403, "a page of another site may not change anything here")
+        if not _own_part(headers):
+            return Refusal(403, "a page of another site may not show anything of this one")
         return None
 
     def _known(self, headers: Mapping[str, str], query_token: str) -> bool:
@@ -119,10 +126,14 @@ class Access:
             morsel = SimpleCookie(headers.get("Cookie") or "").get(self.cookie_name)
         except CookieError:
             return False
-        return morsel is not None and hmac.compare_digest(morsel.value.encode(), self._session().encode())
+        return morsel is not None and hmac.compare_digest(_digest(morsel.value), _digest(self._session()))
 
     def _session(self) -> str:
         return hmac.new((self.token or "").encode(), b"crosslight page", hashlib.sha256).hexdigest()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _name_of(host: str) -> str:
@@ -137,3 +148,37 @@ def _same_site(headers: Mapping[str, str], host: str) -> bool:
         return False
     origin = headers.get("Origin")
     return origin is None or origin.partition("://")[2] == host
+
+
+def _own_part(headers: Mapping[str, str]) -> bool:
+    """A link from elsewhere may lead here, but no page of elsewhere may show a picture of here as a part of itself."""
+    if (headers.get("Sec-Fetch-Site") or "same-origin") in ("same-origin", "none"):
+        return True
+    return (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest")) == ("navigate", "document")
+
+
+class Guesses:
+    """Wrong tokens by the address that they came from: who brought too many of them is not listened to for a while.
+
+    A token of sixteen signs withstands any number of guesses; one that somebody thought up may not.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # when, by address
+
+    def too_many(self, address: str) -> bool:
+        with self._lock:
+            return len(self._recent(address)) >= MOST_GUESSES
+
+    def note(self, address: str) -> None:
+        with self._lock:
+            self._wrong[address] = [*self._recent(address), self._clock()]
+            self._wrong.move_to_end(address)
+            while len(self._wrong) > MOST_GUESSERS:
+                self._wrong.popitem(last=False)
+
+    def _recent(self, address: str) -> list[float]:
+        since_s = self._clock() - GUESSES_S
+        return [when_s for when_s in self._wrong.get(address, ()) if when_s > since_s]

@@ -12,9 +12,9 @@ from deploy.drawing.display import colour_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deploy.assembly.site_plan import CameraSite
     from deploy.cameras.state import CameraHealth
     from deploy.loop.run_state import RunState
+    from deploy.settings.site_plan import CameraSite
     from deploy.web.desk_views import Enrolled, PersonDetail, PersonView, SearchHit, SearchResult
     from deploy.web.page_state import PageState
     from deploy.web.timeline import Gap, Stay

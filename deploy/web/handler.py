@@ -5,35 +5,42 @@ It never touches the loop's parts: they are asked through the mailbox.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import re
 import time
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from deploy.gallery import GalleryError
 from deploy.loop.mailbox import NoAnswer
+from deploy.web.access import Refusal
 from deploy.web.answers import Answer, error_answer
 from deploy.web.desk import Unavailable
 from deploy.web.desk_people import Unknown
 from deploy.web.reading import Request, query_number
 from deploy.web.routes import answer, asset
+from deploy.web.socket_files import Patient, Prompt, TooMuch
 from deploy.web.streams import CONTENT_TYPE, DEFAULT_FPS, MOST_FPS, stream_pictures
 from engines.errors import BadInput, first_line
 
 if TYPE_CHECKING:
-    import socket
-
     from deploy.web.server import PageServer
 
 log = logging.getLogger(__name__)
 
+MOST_HEAD = 32 * 1024  # bytes of a request line and its headers; a browser sends 2 KiB
 MOST_BODY = 24 * 2**20  # twelve photographs of a telephone, scaled down by the page
 IDLE_S = 20.0  # to send a request, the pause before it included
 BODY_S = 30.0
 WRITE_S = 10.0
-DRAIN_S = 2.0  # a body that is refused is read on for so long, or the browser never shows the refusal
+SMALL_BODY = 64 * 1024  # larger ones are few at a time
+DRAIN_S, MOST_DRAINED = (
+    2.0,
+    2**20,
+)  # a body that is refused is read on for so long, or the browser never shows the refusal
 COMPLAIN_S = 60.0
 HEADERS = {
     "Content-Security-Policy": (
@@ -45,6 +52,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
@@ -52,28 +60,16 @@ FREE = frozenset({"/page.css", "/page.js", "/favicon.ico"})  # what the page nee
 PROBES = frozenset({"/healthz", "/readyz"})
 
 
-class _Patient(io.RawIOBase):
-    """Reads a socket up to a moment: somebody who sends a byte every few seconds does not keep a thread."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.until_s = 0.0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left_s = self.until_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the request took too long")
-        self._connection.settimeout(left_s)
-        return self._connection.recv_into(buffer)
+# What http.server refuses by itself, in our words: it would repeat what was sent, and without the headers.
+NOT_HTTP, TOO_LONG = "expected a request in HTTP/1.1", "expected fewer and shorter headers"
+REASONS = {414: TOO_LONG, 431: TOO_LONG, 501: "expected GET, HEAD, POST or DELETE"}
+ONCE = ("Host", "Origin", "Authorization")  # which of two would count is told differently by proxies
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "Crosslight", ""
-    wbufsize = -1  # head and body in one packet
+    command = requestline = ""  # until there is a request
 
     @property
     def _port(self) -> PageServer:
@@ -82,50 +78,91 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
-        self._patient = _Patient(self.connection)
+        self.wfile.close()
+        self._patient = Patient(self.connection)
         self.rfile = io.BufferedReader(self._patient)
+        self.wfile = Prompt(self.connection, WRITE_S)
 
     def handle_one_request(self) -> None:
-        self._patient.until_s = time.monotonic() + IDLE_S
-        super().handle_one_request()
+        self._patient.allow(IDLE_S, MOST_HEAD)
+        try:
+            super().handle_one_request()
+        except TooMuch:
+            self.send_error(431)
 
     def do_GET(self) -> None:
-        self._patient.until_s = time.monotonic() + BODY_S
+        self._patient.allow(BODY_S, 0)
         self.close_connection = self.close_connection or self._port.closing.is_set()
         try:
-            self._serve()
+            if self.request_version == "HTTP/0.9":  # it has no headers, so no Host either
+                self.send_error(505)
+            else:
+                self._serve()
         except (ConnectionError, TimeoutError):
             self.close_connection = True
 
     do_HEAD = do_POST = do_DELETE = do_GET
 
     def _serve(self) -> None:
-        parts = urlsplit(self.path)
         method = "GET" if self.command == "HEAD" else self.command
+        parts = _split(self.path)
+        if parts is None or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
+            self.send_error(400)
+            return
         try:
             query = dict(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=20))
         except ValueError:
             self._refuse(400, "expected at most 20 parameters")
             return
         token = query.pop("token", "")
-        refusal = self._port.access.refuse(method, _Headers(self.headers), token)
+        refusal = self._refusal(method, token)
         trusted = refusal is None
         if refusal is not None and not (refusal.status == 401 and parts.path in FREE | PROBES):
             self._complain(refusal.status)
             if refusal.status == 401 and parts.path == "/" and method == "GET":
+                self.close_connection = True
                 self._send(asset("/"), status=401)  # the page asks for the token
             else:
                 self._refuse(refusal.status, refusal.reason)
             return
-        body = self._body()
-        if body is None:
+        length = self._length()
+        if length is None:
             return
-        request = Request(method=method, path=parts.path, query=query, body=body, trusted=trusted)
-        if method == "GET" and parts.path.startswith("/live/") and parts.path.endswith(".mjpg"):
+        if length <= SMALL_BODY:
+            self._serve_body(method, parts.path, query, token, trusted, length)
+        elif self._port.bodies.acquire(blocking=False):
+            try:
+                self._serve_body(method, parts.path, query, token, trusted, length)
+            finally:
+                self._port.bodies.release()
+        else:
+            self._refuse(503, "as many pictures are being sent as there may be; try again")
+            self._drain(length)
+
+    def _refusal(self, method: str, token: str) -> Refusal | None:
+        """Return why the request is not answered; who brought many wrong tokens has to wait."""
+        address, guessed = self.client_address[0], bool(token or self.headers.get("Authorization"))
+        if guessed and self._port.guesses.too_many(address):
+            return Refusal(429, "too many wrong tokens came from this address; wait a minute")
+        refusal = self._port.access.refuse(method, _Headers(self.headers), token)
+        if refusal is not None and refusal.status == 401 and guessed:
+            self._port.guesses.note(address)
+        return refusal
+
+    def _serve_body(
+        self, method: str, path: str, query: dict[str, str], token: str, trusted: bool, length: int
+    ) -> None:
+        self._patient.allow(BODY_S, length)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
+        request = Request(method=method, path=path, query=query, body=body, trusted=trusted)
+        if method == "GET" and path.startswith("/live/") and path.endswith(".mjpg"):
             self._stream(request)
             return
         reply = self._reply(request)
-        if trusted and parts.path == "/" and (token or self.headers.get("Authorization")):
+        if trusted and path == "/" and (token or self.headers.get("Authorization")):
             reply = Answer(
                 body=reply.body, content_type=reply.content_type, headers={"Set-Cookie": self._port.access.cookie()}
             )
@@ -144,27 +181,31 @@ class Handler(BaseHTTPRequestHandler):
             log.exception("web: %s %s", request.method, request.path)
             return error_answer(500, "this failed inside; the log of the run has the reason")
 
-    def _body(self) -> bytes | None:
-        """Return the body, or None where it was refused."""
-        lengths = set(self.headers.get_all("Content-Length") or ["0"])
-        length = lengths.pop()
-        if self.headers.get("Transfer-Encoding") or lengths or not (length.isascii() and length.isdigit()):
+    def _length(self) -> int | None:
+        """Return how long the body is, or None where it was refused."""
+        lengths = self.headers.get_all("Content-Length") or ["0"]
+        length = lengths[0]
+        if self.headers.get("Transfer-Encoding") or lengths[1:] or not re.fullmatch(r"[0-9]{1,12}", length):
             self._refuse(411, "expected a body with one Content-Length")
             return None
-        if int(length[:12]) > MOST_BODY:
-            self._refuse(413, f"expected {MOST_BODY // 2**20} MiB at most, got {int(length[:12]) / 2**20:.0f} MiB")
-            self._drain(int(length[:12]))
+        if int(length) > MOST_BODY:
+            self._refuse(413, f"expected {MOST_BODY // 2**20} MiB at most, got {int(length) / 2**20:.0f} MiB")
+            self._drain(int(length))
             return None
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            self.close_connection = True
-            return None
-        return body
+        return int(length)
 
     def _drain(self, length: int) -> None:
-        self._patient.until_s = time.monotonic() + DRAIN_S
-        while length > 0 and (piece := self.rfile.read1(min(length, 65536))):
-            length -= len(piece)
+        self._patient.allow(DRAIN_S, length)
+        with contextlib.suppress(OSError, TooMuch):
+            while length > 0 and (piece := self.rfile.read1(min(length, 65536))):
+                length -= len(piece)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what http.server cannot read or does not know."""
+        self.request_version = self.protocol_version  # in HTTP/0.9 there would be no headers
+        self._refuse(code, REASONS.get(code, NOT_HTTP))
+        if code in (414, 431):
+            self._drain(MOST_DRAINED)
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer without having read the body, so that the connection cannot be used any further."""
@@ -172,7 +213,6 @@ class Handler(BaseHTTPRequestHandler):
         self._send(error_answer(status, reason))
 
     def _send(self, reply: Answer, status: int | None = None) -> None:
-        self.connection.settimeout(WRITE_S)
         self.send_response(status or reply.status)
         if reply.status != 204:
             self.send_header("Content-Type", reply.content_type)
@@ -201,7 +241,6 @@ class Handler(BaseHTTPRequestHandler):
             self._send(error_answer(503, "as many streams are being watched as there may be"))
             return
         try:
-            self.connection.settimeout(WRITE_S)
             self.send_response(200)
             for header, value in {**HEADERS, "Content-Type": CONTENT_TYPE, "Connection": "close"}.items():
                 self.send_header(header, value)
@@ -225,12 +264,20 @@ class Handler(BaseHTTPRequestHandler):
         return self.server_version
 
     def log_message(self, format: str, *args: Any) -> None:
-        log.debug("web: %s %s", self.client_address[0], urlsplit(getattr(self, "path", "")).path)
+        # Without what stands behind the question mark: a token may.
+        log.debug("web: %s %s", self.client_address[0], ascii(getattr(self, "path", "").partition("?")[0][:200]))
+
+
+def _split(path: str) -> SplitResult | None:
+    try:
+        return urlsplit(path)
+    except ValueError:  # a whole address, with brackets that hold no IPv6 address
+        return None
 
 
 class _Headers(dict[str, str]):
     """The headers of a request by the names that we use."""
 
     def __init__(self, message: Any) -> None:
-        names = ("Host", "Origin", "Authorization", "Cookie", "Sec-Fetch-Site")
+        names = ("Host", "Origin", "Authorization", "Cookie", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
         super().__init__({name: message[name] for name in names if message[name] is not None})

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
     from deploy.loop.mailbox import Mailbox
     from deploy.loop.run_state import RunState
+    from deploy.settings.site_plan import CameraSite
     from deploy.web.desk import Desk
     from deploy.web.tiles import Tiles
     from deploy.web.timeline import Timeline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from deploy.web.desk_views import Picture
 from deploy.web.uploads import decode_picture
 from engines.errors import BadInput
 from engines.manifest import MODALITIES
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ class Request:
 
 def read_object(request: Request) -> dict[str, Any]:
     try:
-        wish: object = json.loads(request.body)
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a thousand brackets
+        wish: object = parse_json(request.body)
+    except ValueError as error:
         raise BadInput(f"expected a JSON object, got {len(request.body)} bytes that are none") from error
     if not isinstance(wish, dict):
         raise BadInput(f"expected a JSON object, got {type(wish).__name__}")

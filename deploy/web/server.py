@@ -11,12 +11,13 @@ import logging
 import socket
 import sys
 import threading
+from collections import Counter
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
-from deploy.web.access import Access, Address, checked_token, parse_address
-from deploy.web.handler import Handler
+from deploy.web.access import Access, Address, Guesses, checked_token, is_loopback, parse_address
+from deploy.web.handler import HEADERS, Handler
 from engines.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 48  # a browser opens six
+MOST_OF_ONE = 32  # of one other machine: one alone must not keep everybody else out
 MOST_STREAMS = 8
+MOST_BODIES = 4  # pictures on their way, at 24 MiB each
+
+
+FULL = "".join(
+    f"{line}\r\n"
+    for line in (
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Length: 0",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in HEADERS.items()),
+        "",
+    )
+).encode()
 
 
 class WebServer:
@@ -86,8 +101,11 @@ class PageServer(ThreadingHTTPServer):
         self.access = Access(None, address.port)
         self.closing = threading.Event()
         self.streams = threading.BoundedSemaphore(MOST_STREAMS)
+        self.bodies = threading.BoundedSemaphore(MOST_BODIES)
+        self.guesses = Guesses()
         self.complained_s = float("-inf")
         self._connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._of, self._counting = Counter[str](), threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         super().__init__((address.host, address.port), Handler)
 
@@ -95,20 +113,36 @@ class PageServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)  # HTTPServer's asks the name service for this machine's name, which can take long
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._connections.acquire(blocking=False):
+        if not self._enter(client_address[0]):
             self._turn_away(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._connections.release()
+            self._leave(client_address[0])
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._leave(client_address[0])
+
+    def _enter(self, host: str) -> bool:
+        with self._counting:
+            if self._of[host] >= MOST_OF_ONE and not is_loopback(host):
+                return False
+            if not self._connections.acquire(blocking=False):
+                return False
+            self._of[host] += 1
+            return True
+
+    def _leave(self, host: str) -> None:
+        with self._counting:
             self._connections.release()
+            self._of[host] -= 1
+            if not self._of[host]:
+                del self._of[host]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("web: a connection broke off: %s", sys.exc_info()[1])
@@ -116,7 +150,7 @@ class PageServer(ThreadingHTTPServer):
     def _turn_away(self, request: socket.socket) -> None:
         try:
             request.settimeout(0.1)
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            request.sendall(FULL)
         except OSError:
             pass
         finally:

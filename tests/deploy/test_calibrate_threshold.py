@@ -26,7 +26,7 @@ from engines.model_id import model_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.assembly.options import Options
+    from deploy.settings.options import Options
     from deploy.sightings import Box
     from engines.manifest import Modality
 

@@ -170,7 +170,6 @@ class Probe(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("status", "expected"), [(200, 0), (503, 1)])
 def test_the_health_check_is_red_when_the_loop_hangs(
     status: int, expected: int, monkeypatch: pytest.MonkeyPatch

@@ -17,8 +17,8 @@ import pytest
 import deploy.assembly.model_parts
 from deploy.alignment.alignment import Alignment
 from deploy.assembly.model_parts import choose_thresholds, newest_engine
-from deploy.assembly.options import Options, options_of
 from deploy.run_cameras import main, parser
+from deploy.settings.options import Options, options_of
 from engines.errors import BadInput
 from engines.model_id import model_id
 from tests.camera_fakes import MANIFEST, ColourBackend

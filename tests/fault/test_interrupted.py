@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 import deploy.assembly.model_parts
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.camera import Camera
 from deploy.gallery import open_gallery
 from deploy.run_cameras import main
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import make_source
 from tests.camera_fakes import ColourBackend
 

@@ -31,7 +31,7 @@ from tests.source_servers import Account, RtspCamera
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.assembly.site_plan import CameraSite
+    from deploy.settings.site_plan import CameraSite
     from deploy.sources import Source
     from deploy.sources.source import FailureKind
 

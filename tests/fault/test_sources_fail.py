@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.camera import Camera
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import SourceError, make_source, stream
 from deploy.sources.gstreamer import gi_has_gstreamer, opencv_has_gstreamer
 from deploy.sources.opencv_capture import CaptureSource

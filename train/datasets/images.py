@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from engines.errors import BadInput
 
@@ -90,5 +90,5 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except Exception as error:  # damaged bytes make a decoder raise anything
         raise BadInput(f"{path}: expected an image, got a damaged file ({error}); restore or remove it") from error

@@ -45,7 +45,7 @@ def open_llcm(folder: Path) -> ListedDataset:
     missing = [name for name in tops if not (folder / name).is_dir()]
     missing += [name for name in files if not (folder / name).is_file()]
     if missing:
-        raise BadInput(f"{folder}: expected the layout of LLCM, missing: {', '.join(missing)}; see README, Data")
+        raise BadInput(f"{folder}: expected the layout of LLCM, missing: {', '.join(missing)}; see docs/training.md")
     tree = list_tree(folder, {top: 3 if top.startswith("test") else 2 for top in tops})
     test = read_identities(folder / TEST_LIST)
     records = [record for kind in MODALITIES for record in _training_images(folder, kind, tree)]

@@ -39,7 +39,7 @@ def open_regdb(folder: Path, *, trial: int = 1) -> ListedDataset:
     missing = [side[0] for side in SIDES if not (folder / side[0]).is_dir()]
     missing += [name for name in lists.values() if not (folder / name).is_file()]
     if missing:
-        raise BadInput(f"{folder}: expected the layout of RegDB, missing: {', '.join(missing)}; see README, Data")
+        raise BadInput(f"{folder}: expected the layout of RegDB, missing: {', '.join(missing)}; see docs/training.md")
     tree = list_tree(folder, {side[0]: 2 for side in SIDES})
     people: dict[str, set[int]] = {"train": set(), "test": set()}
     records: list[ImageRecord] = []

@@ -17,6 +17,7 @@ import numpy as np
 from engines.errors import BadInput
 from train.datasets.images import SPLITS, ImageRecord, Split
 from train.datasets.listing import list_tree
+from train.datasets.mat_file import Cell, read_cell
 from train.datasets.split_files import check_disjoint, read_identities
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ def open_sysu(folder: Path) -> SysuDataset:
     missing = [f"cam{camera}" for camera in CAMERAS if not (folder / f"cam{camera}").is_dir()]
     missing += [f"exp/{split}_id.txt" for split in SPLITS if not (folder / "exp" / f"{split}_id.txt").is_file()]
     if missing:
-        raise BadInput(f"{folder}: expected the layout of SYSU-MM01, missing: {', '.join(missing)}; see README, Data")
+        raise BadInput(
+            f"{folder}: expected the layout of SYSU-MM01, missing: {', '.join(missing)}; see docs/training.md"
+        )
     identities: dict[Split, tuple[int, ...]] = {
         split: read_identities(folder / "exp" / f"{split}_id.txt") for split in SPLITS
     }
@@ -95,17 +98,16 @@ def open_sysu(folder: Path) -> SysuDataset:
 
 def read_permutations(path: Path) -> dict[tuple[int, int], NDArray[np.int64]]:
     """Read rand_perm_cam.mat: cell (6, 1) of cells (identities, 1) of uint8 (10, n_images)."""
-    from scipy.io import loadmat
-
     if not path.is_file():
-        raise BadInput(f"expected the official gallery draw {path}, which is missing; see README, Data")
+        raise BadInput(f"expected the official gallery draw {path}, which is missing; see docs/training.md")
+    found: dict[tuple[int, int], NDArray[np.int64]] = {}
     try:
-        cameras = loadmat(str(path))["rand_perm_cam"]
-        return {
-            (camera + 1, identity + 1): np.asarray(rows, np.int64)
-            for camera in range(cameras.shape[0])
-            for identity, (rows,) in enumerate(cameras[camera, 0])
-            if rows.size
-        }
-    except (KeyError, ValueError, TypeError, OSError, IndexError, NotImplementedError) as error:
+        for camera, cell in enumerate(read_cell(path, "rand_perm_cam").items, 1):
+            for identity, rows in enumerate(cell.items if isinstance(cell, Cell) else (cell,), 1):
+                if isinstance(rows, Cell) or not (np.sort(rows, axis=1) == np.arange(1, rows.shape[1] + 1)).all():
+                    raise ValueError(f"no permutations for camera {camera}, identity {identity}")
+                if rows.size:
+                    found[camera, identity] = rows
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: expected rand_perm_cam.mat of SYSU-MM01, got an unreadable file ({error})") from error
+    return found

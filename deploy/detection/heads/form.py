@@ -25,6 +25,7 @@ Resize = Literal["letterbox", "stretch"]
 
 MIN_SCORE = 0.1  # ByteTrack's second stage lives on weak boxes
 MAX_BOXES = 300
+FARTHEST_PX = 1e6  # from the first pixel to a box
 STRIDES = (8, 16, 32)
 ANCHORS_A_CELL = 3
 WIDE_STRIDES = (8, 16, 32, 64)  # networks for 1280 pixels
@@ -101,15 +102,25 @@ def strong_rows(score_A: Float) -> NDArray[np.intp]:
 def from_corners(corner_N4: Array, score_N: Array) -> Detections:
     """Make detections of boxes that are left, top, right, bottom."""
     box_N4 = np.array(corner_N4[:, :4], np.float32)
-    box_N4[:, 2:] -= box_N4[:, :2]
-    return Detections(box_N4=box_N4, score_N=np.asarray(score_N, np.float32))
+    with np.errstate(all="ignore"):
+        box_N4[:, 2:] -= box_N4[:, :2]
+    return _of_a_picture(box_N4, np.asarray(score_N, np.float32))
 
 
 def from_centres(centre_N4: Array, score_N: Array) -> Detections:
     """Make detections of boxes that are centre x, centre y, width, height."""
     box_N4 = np.array(centre_N4[:, :4], np.float32)
-    box_N4[:, :2] -= box_N4[:, 2:] / 2
-    return Detections(box_N4=box_N4, score_N=np.asarray(score_N, np.float32))
+    with np.errstate(all="ignore"):
+        box_N4[:, :2] -= box_N4[:, 2:] / 2
+    return _of_a_picture(box_N4, np.asarray(score_N, np.float32))
+
+
+def _of_a_picture(box_N4: Float, score_N: Float) -> Detections:
+    """Leave out what lies in no picture: a network in half precision can overflow into NaN and infinity."""
+    usable_N = (np.abs(box_N4) < FARTHEST_PX).all(axis=1) & np.isfinite(score_N)
+    if usable_N.all():
+        return Detections(box_N4=box_N4, score_N=score_N)
+    return Detections(box_N4=box_N4[usable_N], score_N=score_N[usable_N])
 
 
 def cell_counts(signature: Signature) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.camera import Camera
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import SourceError, make_source
 from engines.errors import BadInput
 from tests.capture_fakes import LOST, UNREADABLE, Clock, Driver, Rig, picture, site, thermal_site

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite, ThermalSettings
 from deploy.cameras.darkroom import Darkroom
 from deploy.cameras.thermal import (
     LEAST_RANGE,
@@ -20,6 +19,7 @@ from deploy.cameras.thermal import (
     percentile_range,
     without_telemetry,
 )
+from deploy.settings.site_plan import CameraSite, ThermalSettings
 from engines.errors import BadInput
 from tests.shared_material import shared_folder
 

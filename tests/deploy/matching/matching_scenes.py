@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.gallery import MemoryGallery
 from deploy.matching.matcher import Matcher
 from deploy.matching.rules import SiteRules, Stay
+from deploy.settings.site_plan import CameraSite
 from deploy.sightings import Merge, Revision, Split, TrackKey
 from deploy.thresholds.thresholds import Thresholds, fixed
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from deploy.assembly.site_plan import Transit
     from deploy.gallery import Gallery
     from deploy.matching.position import AlignmentLookup
+    from deploy.settings.site_plan import Transit
     from engines.manifest import Modality
 
     Change = Revision | Merge | Split

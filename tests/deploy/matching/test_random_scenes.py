@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import Transit
 from deploy.matching.rules import Stay
+from deploy.settings.site_plan import Transit
 from deploy.sightings import Merge, Split, TrackKey
 from tests.camera_fakes import vector
 from tests.deploy.matching.matching_scenes import Scene, camera, kind, thresholds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.assembly.site_plan import CameraSite, Transit
 from deploy.matching.rules import SiteRules, Stay
+from deploy.settings.site_plan import CameraSite, Transit
 from engines.errors import BadInput
 
 

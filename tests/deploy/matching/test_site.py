@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import Transit
 from deploy.matching.groups import linkage
+from deploy.settings.site_plan import Transit
 from deploy.sightings import Split, TrackKey
 from deploy.thresholds.thresholds import Thresholds
 from tests.camera_fakes import vector

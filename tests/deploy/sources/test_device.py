@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import SourceError, v4l2
 from deploy.sources.device import DeviceSource
 from deploy.sources.opencv_capture import fourcc, letters

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import make_source
 from deploy.sources.address import Address, parse_address
 from deploy.sources.challenge import answer

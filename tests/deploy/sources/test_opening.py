@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import SourceError, make_source
 from deploy.sources.device import DeviceSource
 from deploy.sources.pacing import PacedSource

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
+from deploy.settings.site_plan import CameraSite
 from deploy.sources import SourceError, make_source
 from deploy.sources.pixels import from_y16, to_pixels
 

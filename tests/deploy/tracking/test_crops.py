@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.frames import Frame
+from deploy.settings.site_plan import CameraSite
 from deploy.tracking.crop_quality import Reject, judge
 from deploy.tracking.crops import CropSelector, CropSettings, crop_settings, cut
 from deploy.tracking.tracker import TrackedBox
