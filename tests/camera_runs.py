@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.camera import Camera
 from deploy.cameras.pairing import moments
 from deploy.gallery import open_gallery
@@ -23,6 +22,7 @@ from deploy.loop.reporting import Reporter
 from deploy.loop.stage_clock import StageClock
 from deploy.matching.matcher import Matcher
 from deploy.matching.rules import SiteRules
+from deploy.settings.site_plan import CameraSite
 from deploy.thresholds.thresholds import fixed
 from deploy.tracking.crops import CropSelector
 from deploy.tracking.tracker import Tracker

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.assembly.site_plan import CameraSite, ThermalSettings
 from deploy.cameras.camera import Camera
+from deploy.settings.site_plan import CameraSite, ThermalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.frames import Frame
 from deploy.cameras.pairing import Moment
 from deploy.cameras.state import CameraHealth
@@ -27,6 +26,7 @@ from deploy.loop.reporting import Reporter
 from deploy.loop.stage_clock import StageClock
 from deploy.matching.matcher import Matcher
 from deploy.matching.rules import SiteRules
+from deploy.settings.site_plan import CameraSite
 from deploy.thresholds.thresholds import fixed
 from deploy.tracking.crops import CropSelector
 from deploy.tracking.tracker import Tracker

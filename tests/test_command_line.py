@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.assembly.options import Options
+from deploy.settings.options import Options
 from engines.command_line import Parser
 from engines.manifest import PRECISIONS
 from engines.open import BACKENDS, RUNTIMES

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.assembly.options import Options
-from deploy.assembly.site_file import read_site
 from deploy.loop.metrics import Metrics
+from deploy.settings.options import Options
+from deploy.settings.site_file import read_site
 from tests.record_material import run_state
 from train.methods import METHODS
 

@@ -37,8 +37,8 @@ SCRIPTS = sorted(
 )
 DEPENDENCIES = {
     "argcomplete", "cv2", "hypothesis", "lightning_fabric", "matplotlib", "numpy", "onnx", "onnxruntime", "onnxscript",
-    "openvino", "packaging", "paho", "PIL", "playwright", "prometheus_client", "pycuda", "pytest", "qdrant_client", "qdrant_edge", "scipy", "sklearn",
-    "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm", "yaml",
+    "openvino", "packaging", "paho", "PIL", "playwright", "prometheus_client", "pycuda", "pytest", "qdrant_client",
+    "qdrant_edge", "scipy", "sklearn", "tensorboardX", "tensorrt", "tensorrt_rtx", "torch", "tqdm", "yaml",
 }  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def test_script_answers_help_from_a_bare_clone(script: str, tmp_path: Path) -> N
 
 
 def test_no_module_takes_a_name_that_python_or_we_already_use() -> None:
-    names = {path.stem for package in PACKAGES for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    """A script's folder comes first on the path: its files and its folders would take the place of a namesake."""
+    names = {path.stem for package in PACKAGES for path in (ROOT / package).iterdir()} - {"__init__", "__pycache__"}
     assert not names & (set(sys.stdlib_module_names) | set(PACKAGES) | DEPENDENCIES)
 
 

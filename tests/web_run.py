@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from deploy.assembly.site_plan import CameraSite
 from deploy.cameras.frames import Frame
 from deploy.cameras.state import CameraHealth
 from deploy.detection.detector import Detections, no_detections
@@ -26,6 +25,7 @@ from deploy.loop.mailbox import Mailbox
 from deploy.loop.pipeline import Seen
 from deploy.loop.run_state import RunState
 from deploy.matching.matcher import Decision
+from deploy.settings.site_plan import CameraSite
 from deploy.sightings import CameraChanged, Sighting, TrackEnd, TrackKey
 from deploy.thresholds.thresholds import fixed
 from deploy.tracking.crops import Crop, cut

@@ -165,7 +165,6 @@ class Site:
 
     def __init__(self, folder: Path, store: str, frames: int, stack: ExitStack) -> None:
         from deploy.assembly.onlookers import PictureOnlooker
-        from deploy.assembly.site_plan import CameraSite
         from deploy.cameras.camera import Camera
         from deploy.drawing.display import Display
         from deploy.gallery import open_gallery
@@ -179,6 +178,7 @@ class Site:
         from deploy.loop.stage_clock import StageClock
         from deploy.matching.matcher import Matcher
         from deploy.matching.rules import SiteRules
+        from deploy.settings.site_plan import CameraSite
         from deploy.sinks.fan_out import FanOut
         from deploy.sinks.jsonl import JsonlFile
         from deploy.thresholds.thresholds import fixed

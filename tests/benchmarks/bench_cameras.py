@@ -253,8 +253,8 @@ class Bench:
 
     def run(self, case: Case, frames: int = FRAMES) -> Row:
         from deploy.assembly.installation import Clock, install, make_sources
-        from deploy.assembly.options import Options
-        from deploy.assembly.site_plan import CameraSite
+        from deploy.settings.options import Options
+        from deploy.settings.site_plan import CameraSite
         from tests.benchmarks.camera_material import FPS, ReplaySource
 
         kinds: list[Modality] = [MODALITIES[number % 2] for number in range(case.streams)]

@@ -35,7 +35,7 @@ def run_cameras(options: list[str]) -> None:
 
     moments["imported"] = time.time()
     mark(Pipeline, "_work", "first frame", before=True)
-    mark(LoadedModel, "embed", "first embedding", last=True)
+    mark(LoadedModel, "embed", "first embedding", last=True, behind="first frame")  # not the engine's own warming up
     deploy.run_cameras.main(options)
 
 
@@ -53,7 +53,9 @@ def embed_with_torch(folder: Path) -> None:
         engine.embed(np.zeros(shape, np.uint8), "visible")
 
 
-def mark(owner: Any, method: str, label: str, *, before: bool = False, last: bool = False) -> None:
+def mark(
+    owner: Any, method: str, label: str, *, before: bool = False, last: bool = False, behind: str = "imported"
+) -> None:
     """Note when a method was first called, or had first given something; after the last one the process ends."""
     plain = getattr(owner, method)
 
@@ -61,7 +63,7 @@ def mark(owner: Any, method: str, label: str, *, before: bool = False, last: boo
         if before:
             moments.setdefault(label, time.time())
         result = plain(self, *given, **more)
-        if last and len(result):
+        if last and len(result) and behind in moments:
             moments[label] = time.time()
             sys.stdout.write(json.dumps(moments) + "\n")
             sys.stdout.flush()

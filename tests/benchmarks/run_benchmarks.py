@@ -1,7 +1,7 @@
 """Run every benchmark, one behind the other; each prints a table and, last, one JSON line.
 
 Speed needs nothing but this repository. What INT8 costs in accuracy and how hard a data set is take a trained model:
---data DIR --model RUN runs these too.
+--data FOLDER --model RUN runs these too.
 """
 
 from __future__ import annotations

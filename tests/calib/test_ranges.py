@@ -133,7 +133,7 @@ def test_a_tensor_that_is_always_zero_has_range_zero() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_broken_model_is_refused(value: float) -> None:
-    with pytest.raises(BadInput, match="infinite or undefined values"):
+    with pytest.raises(BadInput, match="expected finite values on the calibration images, got NaN or infinity"):
         filled(np.array([1.0, value]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -185,5 +186,5 @@ def test_embeddings_that_are_not_numbers_are_named(copy_of: Copies) -> None:
 
     change_graph(folder, spoil, "infrared", "int8")
     report = measure_parity(folder, precisions=["int8"], limits=BASELINE, max_map_drop=NO_MAP)
-    assert "embeddings hold NaN or infinity, such as cam3/" in report.address
+    assert re.search(r"got NaN or infinity in \d+ of \d+, such as cam3/", report.address)
     assert {finding.where for finding in report.findings} >= {"openvino int8", "stage onnx int8"}

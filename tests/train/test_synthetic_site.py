@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.assembly.site_file import read_site
 from deploy.scoring.score import Run, Share, read_truth, score
+from deploy.settings.site_file import read_site
 from deploy.sightings import TrackKey
 from engines.errors import BadInput
 from tests.exit_code import exit_code

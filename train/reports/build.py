@@ -96,7 +96,7 @@ def open_data(args: argparse.Namespace, runs: Sequence[Run]) -> Dataset:
             + (f" split {run.dataset['trial']}" if "trial" in run.dataset else "")
             for run in runs
         )
-        raise BadInput(f"expected runs of one dataset and split, got {found}; compare what was trained for one test")
+        raise BadInput(f"expected runs of one data set and split, got {found}; compare what was trained for one test")
     name, trial = next(iter(trained), (args.dataset or "sysu", 1))
     if args.dataset is not None and args.dataset != name:
         name, trial = args.dataset, 1
