@@ -39,7 +39,7 @@ class CalibrationTable:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
+        if (type(self.format), self.format) != (int, FORMAT):
             raise BadInput(f"calibration table: expected format {FORMAT}, got {self.format!r}; calibrate again")
         for name, kind in _KINDS.items():
             if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool):

@@ -85,7 +85,7 @@ class Manifest:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
+        if (type(self.format), self.format) != (int, FORMAT):  # True and 1.0 are 1 too
             raise BadInput(
                 f"manifest: expected format {FORMAT}, got {self.format!r}; rebuild with deploy/build_engine.py"
             )

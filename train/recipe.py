@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from engines.errors import BadInput
 from engines.spelling import did_you_mean
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +61,7 @@ def override(recipe: RecipeT, settings: Iterable[str]) -> RecipeT:
         if not equals:
             raise BadInput(f"expected --set name=value, got {setting!r}")
         try:
-            values[name] = json.loads(text)
+            values[name] = parse_json(text)
         except ValueError:
             values[name] = text
     return replace_checked(recipe, values)
@@ -69,12 +70,18 @@ def override(recipe: RecipeT, settings: Iterable[str]) -> RecipeT:
 def replace_checked(recipe: RecipeT, values: Mapping[str, Any]) -> RecipeT:
     """Return recipe with values replaced, each checked against the field that it replaces."""
     fields = {field.name for field in dataclasses.fields(recipe)}
+    hints = get_type_hints(type(recipe))
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             hint = did_you_mean(name, fields) or f"; it has {', '.join(sorted(fields))}"
             raise BadInput(f"{type(recipe).__name__} has no setting {name!r}{hint}")
         checked[name] = _like(name, value, getattr(recipe, name))
+        wanted = get_args(hints[name]) if isinstance(checked[name], tuple) else ()
+        if wanted and Ellipsis not in wanted and len(checked[name]) != len(wanted):
+            raise BadInput(
+                f"setting {name}: expected {len(wanted)} values like {getattr(recipe, name)!r}, got {value!r}"
+            )
     return dataclasses.replace(recipe, **checked)
 
 
@@ -100,7 +107,7 @@ def save_recipe(recipe: Recipe, method: str, path: Path) -> None:
 def read_recipe_values(path: Path, method: str) -> dict[str, Any]:
     """Read a recipe.json written by an earlier run of the same method."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: expected a recipe.json of an earlier run, got {error}") from error
     if not isinstance(values, dict) or values.pop("method", None) != method:

@@ -123,7 +123,7 @@ def load_alignment(path: Path) -> Alignment:
     if not isinstance(raw, dict) or set(cast("dict[str, Any]", raw)) != names:
         raise BadInput(f"{path}: expected an alignment with {', '.join(sorted(names))}, got other keys; {again}")
     fields = cast("dict[str, Any]", raw)
-    if fields["format"] != FORMAT:
+    if (type(fields["format"]), fields["format"]) != (int, FORMAT):  # True and 1.0 are 1 too
         raise BadInput(f"{path}: expected format {FORMAT}, got {fields['format']!r}; {again}")
     for name, length in (("visible_px", 2), ("infrared_px", 2), ("matrix", 9), ("shift", 2)):
         value = cast("list[Any]", fields[name]) if isinstance(fields[name], list) else []

@@ -11,7 +11,6 @@ name (`NAME.detector.json`) comes before `detector.json`, which is for all in it
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -20,6 +19,7 @@ import numpy as np
 from deploy.detection.heads.form import Colour, Convention, Resize
 from engines.errors import BadInput
 from engines.spelling import did_you_mean
+from engines.strict_json import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def load_sidecar(detector: Path, heads: tuple[str, ...]) -> Sidecar:
     if path is None:
         return Sidecar()
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: expected JSON, got {error}") from error
     if not isinstance(content, dict):

@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.events import AliasEvent
 
 from deploy.settings.site_plan import CameraSite, PairSite, ThermalSettings, Transit
-from engines.errors import BadInput
+from engines.errors import BadInput, first_line
 from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -75,10 +77,22 @@ class SiteFile:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without references: a page of them can unpack to gigabytes, or hold itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        loader: Any = self  # PyYAML ships no types
+        if loader.check_event(AliasEvent):
+            mark = loader.peek_event().start_mark
+            raise ComposerError(None, None, "a reference (*name); write the value out", mark)
+        plain: Any = super()
+        return plain.compose_node(parent, index)
+
+
 def read_site(path: Path, environ: Mapping[str, str] = os.environ) -> SiteFile:
     """Read and check a site file."""
     try:
-        raw: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw: object = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise BadInput(f"--site: expected a YAML file, got {str(path)!r}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -87,6 +101,12 @@ def read_site(path: Path, environ: Mapping[str, str] = os.environ) -> SiteFile:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise BadInput(f"{path}: expected YAML, got a mistake{place}: {getattr(error, 'problem', error)}") from error
+    # PyYAML's own way with dates, numbers and brackets that cannot be.
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise BadInput(
+            f"{path}: expected YAML, got a value that cannot be read: {first_line(error) or type(error).__name__}; "
+            "put texts into quotes"
+        ) from error
     table = _table(raw, str(path))
     _known(table, (*LISTS, *SETTINGS), str(path))
     reader = _Reader(path, environ)

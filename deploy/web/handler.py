@@ -37,10 +37,8 @@ IDLE_S = 20.0  # to send a request, the pause before it included
 BODY_S = 30.0
 WRITE_S = 10.0
 SMALL_BODY = 64 * 1024  # larger ones are few at a time
-DRAIN_S, MOST_DRAINED = (
-    2.0,
-    2**20,
-)  # a body that is refused is read on for so long, or the browser never shows the refusal
+# What is refused is read on for so long, or the browser never shows the refusal.
+DRAIN_S, MOST_DRAINED = 2.0, 2**20
 COMPLAIN_S = 60.0
 HEADERS = {
     "Content-Security-Policy": (
@@ -58,8 +56,6 @@ HEADERS = {
 }
 FREE = frozenset({"/page.css", "/page.js", "/favicon.ico"})  # what the page needs to ask for the token
 PROBES = frozenset({"/healthz", "/readyz"})
-
-
 # What http.server refuses by itself, in our words: it would repeat what was sent, and without the headers.
 NOT_HTTP, TOO_LONG = "expected a request in HTTP/1.1", "expected fewer and shorter headers"
 REASONS = {414: TOO_LONG, 431: TOO_LONG, 501: "expected GET, HEAD, POST or DELETE"}
@@ -128,7 +124,9 @@ class Handler(BaseHTTPRequestHandler):
         length = self._length()
         if length is None:
             return
-        if length <= SMALL_BODY:
+        if refusal is not None and (length or method != "GET"):  # a stranger's body is not read
+            self._refuse(refusal.status, refusal.reason)
+        elif length <= SMALL_BODY:
             self._serve_body(method, parts.path, query, token, trusted, length)
         elif self._port.bodies.acquire(blocking=False):
             try:

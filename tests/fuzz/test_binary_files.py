@@ -32,8 +32,6 @@ from tests.fuzz.harness import attempt, check_types
 from tests.fuzz.mutations import changed_bytes, json_bytes, trees
 from train.datasets.sysu import read_permutations
 
-AWAITS_MENDING = pytest.mark.xfail(reason="its file is another's at the moment; the fix is reported", strict=False)
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -367,7 +365,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"torch": torch}
 
 
-@AWAITS_MENDING
 @given(data=st.data())
 def test_a_checkpoint_of_ours(file: Put, checkpoint: dict[str, Any], data: st.DataObject) -> None:
     import dataclasses

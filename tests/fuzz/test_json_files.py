@@ -6,7 +6,6 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 
 from calib.table import CalibrationTable, load_table
@@ -26,8 +25,6 @@ from tests.fuzz.mutations import json_bytes, json_lines
 from train.datasets.listing import list_tree
 from train.methods.baseline import BaselineRecipe
 from train.recipe import read_recipe_values, replace_checked, save_recipe
-
-AWAITS_MENDING = pytest.mark.xfail(reason="its file is another's at the moment; the fix is reported", strict=False)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +177,6 @@ def test_a_calibration_table(file: Put, content: bytes) -> None:
         assert load_table(path) == found
 
 
-@AWAITS_MENDING
 @given(content=json_bytes(SIDECAR))
 def test_a_detector_s_sidecar(file: Put, content: bytes) -> None:
     path = file(content, "detector.json")
@@ -231,7 +227,6 @@ def test_what_stands_beside_a_detector_s_plan(file: Put, content: bytes) -> None
     assert attempt("detector plan", lambda: find_plan(onnx, ORIN)) is None  # never run: its hashes are of other files
 
 
-@AWAITS_MENDING
 @given(content=json_bytes(json.loads(json.dumps({"method": "baseline", **dataclasses.asdict(BaselineRecipe())}))))
 def test_a_recipe(file: Put, content: bytes) -> None:
     path = file(content, "recipe.json")

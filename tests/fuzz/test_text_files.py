@@ -25,8 +25,6 @@ from train.datasets.sysu import open_sysu
 from train.methods.baseline import BaselineRecipe
 from train.recipe import override
 
-AWAITS_MENDING = pytest.mark.xfail(reason="its file is another's at the moment; the fix is reported", strict=False)
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -117,14 +115,12 @@ def read_and_check(path: Path) -> Options:
     return options
 
 
-@AWAITS_MENDING
 @given(content=yaml_bytes(SITE) | text_bytes(yaml.safe_dump(SITE)) | st.sampled_from(ODD_YAML).map(str.encode))
 def test_a_site_file(file: Put, content: bytes) -> None:
     path = file(content, "site.yaml")
     attempt("site file", lambda: read_and_check(path))
 
 
-@AWAITS_MENDING
 @pytest.mark.parametrize("text", [*ODD_YAML, BOMB], ids=range(len(ODD_YAML) + 1))
 def test_what_only_yaml_can_say(file: Put, text: str) -> None:
     path = file(text.encode(), "site.yaml")

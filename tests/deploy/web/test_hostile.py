@@ -51,9 +51,9 @@ def locked(run: WebRun) -> Generator[WebServer]:
 
 def say(web: WebServer, content: bytes, timeout_s: float = 10) -> tuple[int, dict[str, str], bytes]:
     """Send bytes and return status, headers and body of the first answer; status 0: none."""
-    with socket.create_connection(("127.0.0.1", web.address.port), timeout=timeout_s) as client:
+    address = ("127.0.0.1", web.address.port)
+    with socket.create_connection(address, timeout=timeout_s) as client, client.makefile("rb") as reader:
         client.sendall(content)
-        reader = client.makefile("rb")
         line = reader.readline().split()
         if not line:
             return 0, {}, b""
