@@ -90,7 +90,7 @@ def _like(name: str, value: Any, old: Any) -> Any:
     if isinstance(old, tuple) and isinstance(value, list):
         element = old[0] if old else 0
         return tuple(_like(name, item, element) for item in value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64:
         return float(value)
     if type(value) is not type(old):
         raise BadInput(f"setting {name}: expected {type(old).__name__} like {old!r}, got {value!r}")

@@ -179,6 +179,7 @@ def _maps(found: Alignment) -> bool:
         place_43 = corner_43 @ np.reshape(found.matrix, (3, 3)).T
         limit_4 = FARTHEST_PX * np.abs(place_43[:, 2])
         fits = (place_43[:, 2] > 0).all() or (place_43[:, 2] < 0).all()
+        fits = fits and max(map(abs, found.matrix)) < 1e9
         return bool(fits and (np.abs(place_43[:, :2]) <= limit_4[:, None]).all() and max(map(abs, found.shift)) < 1e6)
 
 

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_
 
 import yaml
 from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 
 from deploy.settings.site_plan import CameraSite, PairSite, ThermalSettings, Transit
-from engines.errors import BadInput, first_line
+from engines.errors import BadInput, first_line, shown
 from engines.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class SiteFile:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without references: a page of them can unpack to gigabytes, or hold itself."""
+    """YAML without references, of which a page can unpack to gigabytes, and without a key twice in one table."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         loader: Any = self  # PyYAML ships no types
@@ -87,6 +88,14 @@ class _Loader(yaml.SafeLoader):
             raise ComposerError(None, None, "a reference (*name); write the value out", mark)
         plain: Any = super()
         return plain.compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if twice is not None:
+            raise ConstructorError(None, None, f"the key {twice[1]!r} twice", node.start_mark)
+        plain: Any = super()
+        return plain.construct_mapping(node, deep)
 
 
 def read_site(path: Path, environ: Mapping[str, str] = os.environ) -> SiteFile:
@@ -182,8 +191,8 @@ class _Reader:
         if origin is Literal:
             choices = cast("tuple[str, ...]", get_args(kind))
             if value not in choices:
-                near = suggest(str(value), choices)
-                raise BadInput(f"{where}: expected one of {', '.join(choices)}, got {value!r}{near}")
+                near = suggest(value, choices) if isinstance(value, str) else ""
+                raise BadInput(f"{where}: expected one of {', '.join(choices)}, got {shown(value)}{near}")
             return value
         if origin is tuple:
             items, parts = _list(value, where), get_args(kind)
@@ -195,15 +204,16 @@ class _Reader:
     def _plain(self, value: object, kind: Any, where: str) -> Any:
         if kind is bool and isinstance(value, bool):
             return value
-        if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        if kind is int and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31:
             return value
-        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        # NaN is not below anything, and a whole number of 400 digits is no float.
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
             return float(value)
         if kind in (str, Path) and isinstance(value, str | int) and not isinstance(value, bool):
             text = VARIABLE.sub(lambda match: self._variable(match[1], where), str(value))
             return self._path.parent / text if kind is Path else text
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
-        raise BadInput(f"{where}: expected {words[kind]}, got {value!r}")
+        raise BadInput(f"{where}: expected {words[kind]}, got {shown(value)}")
 
     def _variable(self, name: str, where: str) -> str:
         if name not in self._environ:
@@ -228,5 +238,5 @@ def _table(raw: object, where: str) -> dict[str, Any]:
 
 def _list(raw: object, where: str) -> list[Any]:
     if not isinstance(raw, list | tuple):
-        raise BadInput(f"{where}: expected a list, got {raw!r}")
+        raise BadInput(f"{where}: expected a list, got {shown(raw)}")
     return list(cast("list[Any]", raw))

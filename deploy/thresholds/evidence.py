@@ -143,23 +143,29 @@ def _evidence(about: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Evid
         grounds=grounds,
         tracks=tracks,
         meetings=meetings,
-        left_out=int(about["left_out"]),
+        left_out=_whole(about["left_out"]),
         **words,
     )
 
 
 def _track(values: list[Any], embedding_ND: Float, quality_N: Float, grounds: Mapping[str, str]) -> EvidenceTrack:
     camera, number, modality, first_s, last_s = values
-    if modality not in MODALITIES or camera not in grounds or isinstance(number, float):
+    if modality not in MODALITIES or camera not in grounds:
         raise ValueError(f"a track of camera {camera!r}, modality {modality!r}")
     return EvidenceTrack(
-        key=TrackKey(camera, int(number)),
+        key=TrackKey(camera, _whole(number)),
         modality=modality,
         first_s=_seconds(first_s),
         last_s=_seconds(last_s),
         embedding_ND=np.asarray(embedding_ND, np.float32),
         quality_N=np.asarray(quality_N, np.float32),
     )
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("parts of other shapes or kinds")
+    return value
 
 
 def _seconds(value: object) -> float:

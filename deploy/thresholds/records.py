@@ -26,7 +26,7 @@ def read_directions(raw: object) -> dict[Direction, Measured]:
         found[name] = Measured(
             tails=tuple(_tail(name, tail) for tail in _list(name, record.get("tails"))),
             genuine=_cosines(name, record.get("genuine")),
-            genuine_pairs=int(read_number(record, "genuine_pairs")),
+            genuine_pairs=_count(name, record, "genuine_pairs", least=0),
         )
         if not found[name].tails:
             raise BadInput(f"{name}: expected at least one tail, got none")
@@ -53,18 +53,25 @@ def _tail(name: str, raw: object) -> Tail:
             f"{name}: expected falling rates from 1 to 0, a cosine for each and a slope of 0 or more, got {len(rates)} "
             f"rates, {len(cosines)} cosines and slope {slope:g}"
         )
-    counts = {count: read_number(record, count) for count in ("pairs", "people", "effective_pairs")}
-    for count, value in counts.items():
-        if value <= 0 or (count != "effective_pairs" and value != int(value)):
-            raise BadInput(f"{name}: expected a positive number for {count}, got {value:g}")
+    worth = "effective_pairs"
+    effective_pairs = read_number(record, worth)
+    if effective_pairs <= 0:
+        raise BadInput(f"{name}: expected a positive number for {worth}, got {effective_pairs:g}")
     return Tail(
         rates=rates,
         cosines=cosines,
         slope=slope,
-        pairs=int(counts["pairs"]),
-        people=int(counts["people"]),
-        effective_pairs=counts["effective_pairs"],
+        pairs=_count(name, record, "pairs", least=1),
+        people=_count(name, record, "people", least=1),
+        effective_pairs=effective_pairs,
     )
+
+
+def _count(name: str, record: dict[str, Any], what: str, *, least: int) -> int:
+    value = read_number(record, what)
+    if not least <= value < 2**53 or not value.is_integer():
+        raise BadInput(f"{name}: expected a positive number for {what}, got {value:g}")
+    return int(value)
 
 
 def _cosines(name: str, raw: object) -> tuple[float, ...]:

@@ -117,6 +117,8 @@ def changed(good: Any, *keys: Any, value: Any) -> str:
         ("manifest.json", changed(MANIFEST, "format", value=True)),
         ("alignment.json", changed(ALIGNMENT, "format", value=1.0)),
         ("table.json", changed(TABLE, "format", value=2.0)),
+        ("thresholds.json", changed(THRESHOLDS, "directions", "together", "genuine_pairs", value=1.8e19)),
+        ("alignment.json", changed(ALIGNMENT, "matrix", 6, value=1e308)),
         ("alignment.json", changed(ALIGNMENT, "residual_px", value=None)),
         ("alignment.json", changed(ALIGNMENT, "visible_px", value=[0.5, -1])),
         ("alignment.json", changed(ALIGNMENT, "matrix", value=[0.0] * 9)),
