@@ -12,7 +12,6 @@ sightings file written with --every-box.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.manifest import Modality
+
+
+FARTHEST = 1e12  # pixels or seconds: further away is no number of ours, and overflows in single precision
 
 
 class Spot(NamedTuple):
@@ -197,7 +199,7 @@ def _box(raw: Sequence[Any]) -> tuple[float, float, float, float]:
 
 
 def _number(raw: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < FARTHEST:
         raise ValueError(f"{raw!r} in the place of a number")
     return float(raw)
 
