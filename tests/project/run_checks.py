@@ -44,6 +44,9 @@ class Result:
         return f"{self.shown}\n{told}" if self.shown else told
 
 
+# Files without a fast test (tests/project/fast_tests.py) need not be read either.
+HEAVY = (ROOT / "tests" / "project" / "heavy_tests.txt").read_text(encoding="utf-8").splitlines()
+LEFT_OUT = ("--ignore=tests/end_to_end", "--ignore=tests/fuzz", *(f"--ignore={n}" for n in HEAVY if n.endswith(".py")))
 LONGEST = Part(name="types", command=(str(BIN / "pyright"),))
 OTHERS = (
     Part(name="format", command=(str(BIN / "ruff"), "format", "--check", "--quiet", ".")),
@@ -51,7 +54,7 @@ OTHERS = (
     Part(name="layers", command=(str(BIN / "lint-imports"),)),
     Part(
         name="tests",
-        command=(sys.executable, "-m", "pytest", "-q", "--durations=5", "--durations-min=1", "-m", "fast"),
+        command=(sys.executable, "-m", "pytest", "-q", "--durations=5", "--durations-min=1", *LEFT_OUT, "-m", "fast"),
         telling=r"^\d+\.\d+s (?:setup|call) .*$|^\d+ passed.*$",
     ),
 )
