@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 EVIL = "<img src=x onerror=document.title='taken'>"
+TOKEN = "a-token-of-twenty-signs"
 SIZE = (360, 640)
 BANDS = 6
 MANIFEST = Manifest(

@@ -20,33 +20,10 @@ from deploy.web.access import Access, Guesses
 from deploy.web.handler import HEADERS
 from deploy.web.socket_files import Prompt
 from engines.errors import BadInput
-from tests.web_run import WebRun
+from tests.web_run import TOKEN, WebRun
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from deploy.web.server import WebServer
-
-TOKEN = "a-token-of-twenty-signs"
-
-
-@pytest.fixture
-def run() -> Generator[WebRun]:
-    run = WebRun().populate().start()
-    yield run
-    run.close()
-
-
-@pytest.fixture
-def web(run: WebRun) -> Generator[WebServer]:
-    with run.serve() as web:
-        yield web
-
-
-@pytest.fixture
-def locked(run: WebRun) -> Generator[WebServer]:
-    with run.serve(TOKEN) as web:
-        yield web
 
 
 def say(web: WebServer, content: bytes, timeout_s: float = 10) -> tuple[int, dict[str, str], bytes]:

@@ -20,12 +20,10 @@ from deploy.web import handler, routes, server, uploads
 from deploy.web.access import Access, Address, parse_address
 from deploy.web.server import WebServer
 from engines.errors import BadInput
-from tests.web_run import EVIL, WebRun, draw_person, picture_bytes
+from tests.web_run import EVIL, TOKEN, WebRun, draw_person, picture_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-
-TOKEN = "a-token-of-twenty-signs"
+    from collections.abc import Mapping
 
 
 class Reply:
@@ -50,25 +48,6 @@ def ask(
 
 def post(web: WebServer, path: str, value: object) -> Reply:
     return ask(web, path, "POST", json.dumps(value).encode())
-
-
-@pytest.fixture
-def run() -> Generator[WebRun]:
-    run = WebRun().populate().start()
-    yield run
-    run.close()
-
-
-@pytest.fixture
-def web(run: WebRun) -> Generator[WebServer]:
-    with run.serve() as web:
-        yield web
-
-
-@pytest.fixture
-def locked(run: WebRun) -> Generator[WebServer]:
-    with run.serve(TOKEN) as web:
-        yield web
 
 
 def test_the_page_and_its_parts_are_served(web: WebServer) -> None:
